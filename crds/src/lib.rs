@@ -1,0 +1,36 @@
+//! Resource types of `extensions.argoproj.io` and the one validation that every source goes through.
+//!
+//! ```text
+//! argocd-cm entry ──► draft::BackendDraft ──┐
+//!                                           ├─► valid::check ──► valid::Backend + Vec<Problem>
+//! ProxyExtension  ──► draft::BackendDraft ──┘
+//! ```
+//! A *draft* is what somebody wrote, still text; a *valid* backend is what the data plane can serve.
+//! Nothing here reads a cluster or a secret: references stay references.
+
+pub mod draft;
+pub mod duration;
+mod name;
+mod problem;
+mod proxy_extension;
+mod url;
+pub mod valid;
+
+pub use name::{InvalidName, check_name};
+pub use problem::{Problem, Severity};
+pub use proxy_extension::{
+    Backend, ClusterMatch, Header, ProxyExtension, ProxyExtensionSpec, SecretKeySelector, Service, ValueSource,
+};
+pub use url::{BackendUrl, Scheme};
+
+/// Headers that carry the caller's identity and the application to the backend. Only the proxy sets them.
+pub const RESERVED_HEADERS: [&str; 8] = [
+    "argocd-namespace",
+    "argocd-application-name",
+    "argocd-project-name",
+    "argocd-target-cluster-name",
+    "argocd-target-cluster-url",
+    "argocd-user-id",
+    "argocd-username",
+    "argocd-user-groups",
+];

@@ -1,0 +1,51 @@
+//! What is wrong with an entry, where, and what to do about it.
+
+use std::fmt;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The entry serves; something in it has no effect or will surprise.
+    Warning,
+    /// The entry cannot serve.
+    Error,
+}
+
+/// One finding about one field. `message` names the remedy and never holds a secret's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub severity: Severity,
+    /// Path of the field within the entry, `backend.services[0].url`; empty for the entry as a whole.
+    pub field: String,
+    pub message: String,
+    /// Line within the text that the entry was read from, from 1, where it is known.
+    pub line: Option<usize>,
+}
+
+impl Problem {
+    pub fn error(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, field: field.into(), message: message.into(), line: None }
+    }
+
+    pub fn warning(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, field: field.into(), message: message.into(), line: None }
+    }
+
+    #[must_use]
+    pub fn at(mut self, line: Option<usize>) -> Self {
+        self.line = line;
+        self
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if self.field.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.field, self.message) }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a worker remembers between requests: verified tokens and decisions.
+//!
+//! Bounded: each memory keeps two generations, and when the younger is full the older is dropped. Whatever was
+//! remembered is forgotten when a part of the snapshot changes that it was made from.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use hashbrown::{Equivalent, HashMap};
+
+use crate::Refusal;
+use crate::application::Application;
+use crate::request::{Authenticated, Target};
+use crate::snapshot::Snapshot;
+
+const TOKENS: usize = 2_048;
+/// A longer token is verified anew each time.
+const MAX_TOKEN_BYTES: usize = 8 << 10;
+const DECISIONS: usize = 8_192;
+
+/// One worker's memory.
+pub(crate) struct Memo {
+    made_from: Option<Arc<Snapshot>>,
+    tokens: Generations<Box<str>, Authenticated>,
+    decisions: Generations<DecisionKey, Arc<Decision>>,
+}
+
+/// What was decided for one caller, extension and application.
+pub(crate) struct Decision {
+    /// The application as it was then: another one, or none any more, voids the decision.
+    pub(crate) application: Option<Arc<Application>>,
+    pub(crate) outcome: Result<Arc<Target>, Refusal>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct DecisionKey {
+    caller: u64,
+    extension: Box<str>,
+    application: Box<str>,
+    project: Box<str>,
+}
+
+/// The same, borrowed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct DecisionQuery<'a> {
+    pub(crate) caller: u64,
+    pub(crate) extension: &'a str,
+    pub(crate) application: &'a str,
+    pub(crate) project: &'a str,
+}
+
+impl Equivalent<DecisionKey> for DecisionQuery<'_> {
+    fn equivalent(&self, key: &DecisionKey) -> bool {
+        self.caller == key.caller
+            && *self.extension == *key.extension
+            && *self.application == *key.application
+            && *self.project == *key.project
+    }
+}
+
+impl DecisionQuery<'_> {
+    fn to_key(self) -> DecisionKey {
+        DecisionKey {
+            caller: self.caller,
+            extension: self.extension.into(),
+            application: self.application.into(),
+            project: self.project.into(),
+        }
+    }
+}
+
+impl Memo {
+    pub(crate) fn new() -> Self {
+        Self { made_from: None, tokens: Generations::new(TOKENS), decisions: Generations::new(DECISIONS) }
+    }
+
+    /// Forgets what a newer snapshot may decide otherwise.
+    pub(crate) fn follow(&mut self, snapshot: &Arc<Snapshot>) {
+        let Some(before) = self.made_from.replace(snapshot.clone()) else { return };
+        let (before, now) = (&*before, &**snapshot);
+        let same_sign_in = Arc::ptr_eq(&before.accounts, &now.accounts)
+            && Arc::ptr_eq(&before.revoked, &now.revoked)
+            && Arc::ptr_eq(&before.projects, &now.projects)
+            && same(&before.provider, &now.provider)
+            && same(&before.policy, &now.policy);
+        if !same_sign_in {
+            self.tokens.clear();
+        }
+        let same_decisions = same_sign_in
+            && Arc::ptr_eq(&before.settings, &now.settings)
+            && Arc::ptr_eq(&before.clusters, &now.clusters)
+            && Arc::ptr_eq(&before.extensions, &now.extensions);
+        if !same_decisions {
+            self.decisions.clear();
+        }
+    }
+
+    pub(crate) fn token(&mut self, token: &str) -> Option<Authenticated> {
+        self.tokens.get(token).cloned()
+    }
+
+    pub(crate) fn remember_token(&mut self, made_from: &Arc<Snapshot>, token: &str, caller: Authenticated) {
+        if token.len() <= MAX_TOKEN_BYTES && self.is_current(made_from) {
+            self.tokens.insert(token.into(), caller);
+        }
+    }
+
+    pub(crate) fn decision(&mut self, query: DecisionQuery<'_>) -> Option<&Arc<Decision>> {
+        self.decisions.get(&query)
+    }
+
+    pub(crate) fn remember_decision(
+        &mut self,
+        made_from: &Arc<Snapshot>,
+        query: DecisionQuery<'_>,
+        decision: Arc<Decision>,
+    ) {
+        if self.is_current(made_from) {
+            self.decisions.insert(query.to_key(), decision);
+        }
+    }
+
+    /// A request may finish under a snapshot that the memory has left behind: its results do not count any more.
+    fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
+        self.made_from.as_ref().is_some_and(|current| Arc::ptr_eq(current, snapshot))
+    }
+}
+
+fn same<T>(a: &Option<Arc<T>>, b: &Option<Arc<T>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// A map that holds at most twice `limit` entries and keeps those in use.
+struct Generations<K, V> {
+    limit: usize,
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+}
+
+impl<K: Hash + Eq, V: Clone> Generations<K, V> {
+    fn new(limit: usize) -> Self {
+        Self { limit, young: HashMap::new(), old: HashMap::new() }
+    }
+
+    fn get<Q: Hash + Equivalent<K> + ?Sized>(&mut self, query: &Q) -> Option<&V> {
+        if !self.young.contains_key(query) {
+            let (key, value) = self.old.remove_entry(query)?;
+            self.insert(key, value);
+        }
+        self.young.get(query)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= self.limit {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+
+    fn clear(&mut self) {
+        self.young = HashMap::new();
+        self.old = HashMap::new();
+    }
+}

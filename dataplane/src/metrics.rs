@@ -1,0 +1,118 @@
+//! Metrics of the data plane. Labels come from the configuration or from fixed sets, never from a client.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    extension: Arc<str>,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExtensionLabels {
+    extension: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    reason: &'static str,
+}
+
+/// The counters that the workers share.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<ExtensionLabels, Histogram, fn() -> Histogram>,
+    refusals: Family<RefusalLabels, Counter>,
+    connections: Gauge,
+    streams: Family<ExtensionLabels, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| {
+                Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+            }),
+            refusals: Family::default(),
+            connections: Gauge::default(),
+            streams: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "argocd_proxy_extension_request",
+            "Requests sent to the backend of an extension, by the status that the caller got",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "argocd_proxy_extension_request_duration",
+            "Time from a request's head to the end of its answer",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        registry.register(
+            "argocd_extension_proxy_refusals",
+            "Requests and live streams that a check refused or whose backend failed, by the reason",
+            self.refusals.clone(),
+        );
+        registry.register(
+            "argocd_extension_proxy_connections",
+            "Open connections of callers",
+            self.connections.clone(),
+        );
+        registry.register("argocd_extension_proxy_streams", "Open WebSockets", self.streams.clone());
+    }
+
+    pub(crate) fn count_request(&self, extension: &Arc<str>, status: StatusCode) {
+        let labels = RequestLabels { extension: extension.clone(), status: status.as_u16() };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn observe_duration(&self, extension: &Arc<str>, duration: Duration) {
+        let labels = ExtensionLabels { extension: extension.clone() };
+        self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+    }
+
+    pub(crate) fn count_refusal(&self, reason: &'static str) {
+        self.refusals.get_or_create(&RefusalLabels { reason }).inc();
+    }
+
+    pub(crate) fn open_connection(&self) -> Open {
+        Open::new(self.connections.clone())
+    }
+
+    pub(crate) fn open_stream(&self, extension: &Arc<str>) -> Open {
+        Open::new(self.streams.get_or_create(&ExtensionLabels { extension: extension.clone() }).clone())
+    }
+}
+
+/// Counts as open until it is dropped.
+pub(crate) struct Open(Gauge<i64, AtomicI64>);
+
+impl Open {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,171 @@
+//! Whether the caller may call this extension for this application, and which service answers.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use super::Authenticated;
+use super::application::ApplicationRef;
+use crate::Refusal;
+use crate::application::Application;
+use crate::cluster::Cluster;
+use crate::extension::Service;
+use crate::memo::{Decision, DecisionQuery};
+use crate::project::Project;
+use crate::rbac::{self, Policy, Question};
+use crate::server::Worker;
+use crate::snapshot::Snapshot;
+
+const NAMESPACE: HeaderName = HeaderName::from_static("argocd-namespace");
+const APPLICATION_NAME: HeaderName = HeaderName::from_static("argocd-application-name");
+const PROJECT_NAME: HeaderName = HeaderName::from_static("argocd-project-name");
+const TARGET_CLUSTER_NAME: HeaderName = HeaderName::from_static("argocd-target-cluster-name");
+const TARGET_CLUSTER_URL: HeaderName = HeaderName::from_static("argocd-target-cluster-url");
+
+/// Where an authorized request goes and what is said there. Only [`authorize`] makes one.
+#[derive(Debug)]
+pub struct Target {
+    pub(super) extension: Arc<str>,
+    pub(super) service: Arc<Service>,
+    /// Every header that is set on the way, in the order in which they are set.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An application that the caller may use through this extension. Only [`check`] makes one.
+struct Authorized<'a> {
+    application: &'a Application,
+    cluster: &'a Cluster,
+}
+
+pub(super) fn authorize(
+    worker: &Worker,
+    snapshot: &Arc<Snapshot>,
+    caller: &Authenticated,
+    extension: &str,
+    asked: ApplicationRef<'_>,
+) -> Result<Arc<Target>, Refusal> {
+    let application = snapshot.applications.get(asked.application);
+    let query = DecisionQuery {
+        caller: caller.id(),
+        extension,
+        application: asked.application,
+        project: asked.project,
+    };
+    if let Some(known) = worker.memo.lock().decision(query)
+        && same(known.application.as_ref(), application)
+    {
+        return known.outcome.clone();
+    }
+    let outcome = check(snapshot, caller, extension, asked, application.map(|a| &**a))
+        .and_then(|authorized| Target::find(snapshot, caller, extension, asked, authorized))
+        .map(Arc::new);
+    let decision = Arc::new(Decision { application: application.cloned(), outcome: outcome.clone() });
+    worker.memo.lock().remember_decision(snapshot, query, decision);
+    outcome
+}
+
+fn same(a: Option<&Arc<Application>>, b: Option<&Arc<Application>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// RBAC first: whether an application exists is said only to those who may see it.
+fn check<'a>(
+    snapshot: &'a Snapshot,
+    caller: &Authenticated,
+    extension: &str,
+    asked: ApplicationRef<'_>,
+    application: Option<&'a Application>,
+) -> Result<Authorized<'a>, Refusal> {
+    let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
+    let project = snapshot.projects.get(asked.project);
+    may_get_application(policy, snapshot, caller, asked, project.map(|p| &**p))?;
+    may_invoke(policy, caller, extension)?;
+    if !snapshot.settings.watches(asked.namespace) {
+        return Err(Refusal::NamespaceNotWatched);
+    }
+    let application = application.ok_or(Refusal::UnknownApplication)?;
+    if *application.project != *asked.project {
+        return Err(Refusal::ProjectMismatch);
+    }
+    let project = project.ok_or(Refusal::UnknownProject)?;
+    if asked.namespace != snapshot.settings.namespace && !project.permits_source_namespace(asked.namespace) {
+        return Err(Refusal::NamespaceNotPermitted);
+    }
+    let cluster = snapshot.clusters.resolve(&application.destination)?;
+    let namespace = &application.destination.namespace;
+    let permitted = project.permits_destination(&cluster.server, &cluster.name, namespace)
+        && (!project.permits_only_project_scoped_clusters()
+            || snapshot.clusters.is_scoped_to(project.name(), cluster));
+    if permitted { Ok(Authorized { application, cluster }) } else { Err(Refusal::DestinationNotPermitted) }
+}
+
+/// The object is `<project>/<name>`; of an application outside Argo CD's namespace it is also
+/// `<project>/<namespace>/<name>`, as documented.
+fn may_get_application(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    caller: &Authenticated,
+    asked: ApplicationRef<'_>,
+    project: Option<&Project>,
+) -> Result<(), Refusal> {
+    let short = format!("{}/{}", asked.project, asked.name);
+    let long = (asked.namespace != snapshot.settings.namespace)
+        .then(|| format!("{}/{}/{}", asked.project, asked.namespace, asked.name));
+    let objects: Vec<&str> = std::iter::once(short.as_str()).chain(long.as_deref()).collect();
+    let question = Question { resource: "applications", action: "get", objects: &objects, project };
+    match policy.decide(Some(caller.caller()), question) {
+        rbac::Decision::Allowed { .. } => Ok(()),
+        rbac::Decision::Refused { denied_by } => {
+            Err(Refusal::ApplicationNotAllowed { object: long.unwrap_or(short), denied_by: denied_by.map(shown) })
+        }
+    }
+}
+
+fn may_invoke(policy: &Policy, caller: &Authenticated, extension: &str) -> Result<(), Refusal> {
+    let question = Question { resource: "extensions", action: "invoke", objects: &[extension], project: None };
+    match policy.decide(Some(caller.caller()), question) {
+        rbac::Decision::Allowed { .. } => Ok(()),
+        rbac::Decision::Refused { denied_by } => Err(Refusal::ExtensionNotAllowed {
+            extension: extension.to_owned(),
+            denied_by: denied_by.map(shown),
+        }),
+    }
+}
+
+fn shown((subject, origin): (String, rbac::Origin)) -> String {
+    format!("{origin} (asked for {subject:?})")
+}
+
+impl Target {
+    fn find(
+        snapshot: &Snapshot,
+        caller: &Authenticated,
+        extension: &str,
+        asked: ApplicationRef<'_>,
+        authorized: Authorized<'_>,
+    ) -> Result<Self, Refusal> {
+        let extension = snapshot.extensions.get(extension).ok_or(Refusal::UnknownExtension)?;
+        let service = extension.service_for(authorized.cluster).ok_or(Refusal::NoService)?;
+        let destination = &authorized.application.destination;
+        let mut headers = Vec::with_capacity(8 + service.settings.headers.len());
+        headers.extend(snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)));
+        for (name, value, what) in [
+            (APPLICATION_NAME, asked.application, "application's name"),
+            (PROJECT_NAME, asked.project, "project's name"),
+            (TARGET_CLUSTER_NAME, &destination.name, "destination's cluster name"),
+            (TARGET_CLUSTER_URL, &destination.server, "destination's server"),
+        ] {
+            if !value.is_empty() {
+                let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Refusal::NotAHeaderValue(what))?;
+                headers.push((name, value));
+            }
+        }
+        headers.extend_from_slice(caller.headers());
+        headers.extend_from_slice(&service.settings.headers);
+        Ok(Self { extension: extension.name.clone(), service: service.clone(), headers })
+    }
+}

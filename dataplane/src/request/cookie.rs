@@ -1,0 +1,98 @@
+//! The `argocd.token` cookie, whole or in the chunks that Argo CD cuts a long token into:
+//! `argocd.token=3:<first>; argocd.token-1=<second>; argocd.token-2=<third>`.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::COOKIE;
+
+use crate::Refusal;
+
+const NAME: &str = "argocd.token";
+
+/// The caller's token, not verified.
+pub(super) fn token(headers: &HeaderMap) -> Result<Cow<'_, str>, Refusal> {
+    // Of two cookies of one name the last counts, as in Argo CD.
+    let first = find(headers, NAME).ok_or(Refusal::NoCookie)?;
+    let mut parts = first.split(':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(whole), None, _) => Ok(Cow::Borrowed(whole)),
+        (Some(count), Some(first), None) => join(headers, count.parse().map_err(|_| Refusal::NoCookie)?, first),
+        _ => Err(Refusal::NoCookie),
+    }
+}
+
+/// A missing chunk counts as empty, which no signature survives.
+fn join<'a>(headers: &'a HeaderMap, count: i64, first: &'a str) -> Result<Cow<'a, str>, Refusal> {
+    let mut chunks = cookies(headers).filter(|(name, _)| name.starts_with(NAME)).count();
+    let mut token = first.to_owned();
+    for i in 1..count {
+        if chunks == 0 {
+            break;
+        }
+        chunks -= 1;
+        token.push_str(find(headers, &format!("{NAME}-{i}")).unwrap_or_default());
+    }
+    Ok(Cow::Owned(token))
+}
+
+fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    cookies(headers).filter(|(n, _)| *n == name).last().map(|(_, value)| value)
+}
+
+/// Cookies whose value is one; others are passed over.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
+        .filter_map(|(name, value)| {
+            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+            let is_value = value.bytes().all(|b| matches!(b, 0x20..=0x7e) && !matches!(b, b'"' | b';' | b'\\'));
+            is_value.then_some((name, value))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(cookies: &[&str]) -> Result<String, Refusal> {
+        let mut headers = HeaderMap::new();
+        for cookie in cookies {
+            headers.append(COOKIE, cookie.parse().unwrap());
+        }
+        token(&headers).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn whole_quoted_and_among_others() {
+        assert_eq!(of(&["argocd.token=abc"]).unwrap(), "abc");
+        assert_eq!(of(&["a=1; argocd.token=\"abc\"; b=2"]).unwrap(), "abc");
+        assert_eq!(of(&["a=1", "argocd.token=x", "argocd.token=abc"]).unwrap(), "abc");
+        assert_eq!(of(&["argocd.token="]).unwrap(), "");
+    }
+
+    #[test]
+    fn chunks_are_joined_in_their_order_wherever_they_stand() {
+        assert_eq!(of(&["argocd.token-2=c; argocd.token=3:a", "argocd.token-1=b"]).unwrap(), "abc");
+        assert_eq!(of(&["argocd.token=3:a; argocd.token-2=c"]).unwrap(), "ac");
+        assert_eq!(of(&["argocd.token=1:a; argocd.token-1=b"]).unwrap(), "a");
+        assert_eq!(of(&["argocd.token=-5:a"]).unwrap(), "a");
+    }
+
+    #[test]
+    fn a_huge_count_costs_nothing() {
+        assert_eq!(of(&["argocd.token=9223372036854775807:a; argocd.token-1=b"]).unwrap(), "ab");
+        assert_eq!(of(&["argocd.token=9223372036854775808:a"]), Err(Refusal::NoCookie));
+    }
+
+    #[test]
+    fn what_is_no_cookie_of_ours() {
+        for cookies in [&[][..], &["x=1"], &["argocd-token=a"], &["argocd.token=x:y"], &["argocd.token=1:2:3"], &["argocd.token=a\\b"]] {
+            assert_eq!(of(cookies), Err(Refusal::NoCookie), "{cookies:?}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `<rootpath>/extensions/<name>/<rest>`: the rest and the query are forwarded byte for byte.
+
+use std::borrow::Cow;
+
+use http::Uri;
+use percent_encoding::percent_decode_str;
+
+use crate::Refusal;
+
+const PREFIX: &str = "/extensions";
+
+/// The path of a request to an extension.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ExtensionPath<'a> {
+    /// The extension's name, decoded; empty where none is given.
+    pub(super) name: Cow<'a, str>,
+    /// What follows the name, with the query: empty, or it starts with `/` or `?`.
+    rest: &'a str,
+}
+
+impl<'a> ExtensionPath<'a> {
+    /// Reads a clean path with its query.
+    pub(super) fn parse(root: &str, path_and_query: &'a str) -> Result<Self, Refusal> {
+        let below = strip_prefix(root, path_and_query)
+            .and_then(|path| path.strip_prefix('/'))
+            .ok_or(Refusal::NoSuchPath)?;
+        let (name, rest) = below.split_at(below.find(['/', '?']).unwrap_or(below.len()));
+        let path = rest.split('?').next().unwrap_or_default();
+        check_escapes(name)?;
+        check_escapes(path)?;
+        if climbs(path) {
+            return Err(Refusal::Path("an encoded dot segment is not allowed"));
+        }
+        let name = percent_decode_str(name).decode_utf8().map_err(|_| Refusal::Path("the extension name is not UTF-8"))?;
+        Ok(Self { name, rest })
+    }
+
+    /// Where the request goes at a backend whose own path is `base`.
+    pub(super) fn at_backend(&self, base: &str) -> Result<Uri, Refusal> {
+        let slash = if self.rest.starts_with('/') { "" } else { "/" };
+        format!("{base}{slash}{}", self.rest).parse().map_err(|_| Refusal::Path("it holds characters that no URL can"))
+    }
+}
+
+/// The path below `<root>/extensions`, where it is one.
+fn strip_prefix<'a>(root: &str, path: &'a str) -> Option<&'a str> {
+    let path = match root {
+        "" => path,
+        root => path.strip_prefix('/')?.strip_prefix(root)?,
+    };
+    path.strip_prefix(PREFIX)
+}
+
+fn check_escapes(path: &str) -> Result<(), Refusal> {
+    let valid = |after: &str| after.len() >= 2 && after.bytes().take(2).all(|b| b.is_ascii_hexdigit());
+    if path.split('%').skip(1).all(valid) {
+        Ok(())
+    } else {
+        Err(Refusal::Path("a % is not followed by two hexadecimal digits"))
+    }
+}
+
+/// Whether a backend that decodes the path could see a `.` or `..` segment in it. A clean path has none that is
+/// not encoded. `\` counts as a separator and `;` ends a segment's name, since some backends read them so.
+fn climbs(path: &str) -> bool {
+    if !path.contains('%') && !path.contains(';') && !path.contains('\\') {
+        return false;
+    }
+    let decoded = percent_decode_str(path).collect::<Vec<u8>>();
+    decoded
+        .split(|b| matches!(b, b'/' | b'\\'))
+        .map(|segment| segment.split(|b| *b == b';').next().unwrap_or_default())
+        .any(|segment| segment == b"." || segment == b"..")
+}
+
+/// Where a path that is not clean, or `/extensions` itself, is redirected to: with its query.
+pub(super) fn redirect(root: &str, path_and_query: &str) -> Option<String> {
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    let clean = clean(path);
+    let target = clean.as_deref().unwrap_or(path);
+    // Whatever is no path of an extension even when clean is not ours to redirect.
+    let below = strip_prefix(root, target)?;
+    let mut location = match (below, &clean) {
+        ("", _) => format!("{target}/"),
+        (below, Some(clean)) if below.starts_with('/') => clean.clone(),
+        _ => return None,
+    };
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    Some(location)
+}
+
+/// The path without empty, `.` and `..` segments; `None` where it has none. A trailing slash stays.
+fn clean(path: &str) -> Option<String> {
+    let unclean = |path: &str| path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    if path.starts_with('/') && !unclean(inner.strip_suffix('/').unwrap_or(inner)) || path == "/" {
+        return None;
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    let mut clean = String::with_capacity(path.len());
+    for segment in &segments {
+        clean.push('/');
+        clean.push_str(segment);
+    }
+    if path.ends_with('/') || clean.is_empty() {
+        clean.push('/');
+    }
+    Some(clean)
+}
+
+#[cfg(test)]
+mod tests;

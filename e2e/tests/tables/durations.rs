@@ -1,0 +1,22 @@
+use serde::Deserialize;
+
+use crate::differences::Differences;
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    nanoseconds: Option<i64>,
+}
+
+#[test]
+fn durations_read_as_go_reads_them() {
+    let cases: Vec<Case> = e2e::recordings::table("durations.json").unwrap();
+    let mut differences = Differences::new("durations");
+    for case in &cases {
+        let got = crds::duration::parse(&case.text).ok();
+        if got != case.nanoseconds {
+            differences.differs(&case.text, format!("want {:?}, got {got:?}", case.nanoseconds));
+        }
+    }
+    differences.finish(cases.len());
+}

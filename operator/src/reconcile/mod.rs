@@ -1,0 +1,135 @@
+//! Inputs in; a snapshot for the data plane and a verdict for every entry out. Nothing is read or written here.
+//!
+//! ```text
+//! Inputs ──► settings, accounts, provider, policy, projects, clusters, applications, extensions ──► Snapshot
+//!                 │                                                                            └──► Vec<Verdict>
+//!            Memory: the last readable version of what cannot be read now, and the last snapshot,
+//!                    whose parts are kept where they come out equal
+//! ```
+
+mod accounts;
+mod clusters;
+mod extension_config;
+mod extensions;
+mod policy;
+mod projects;
+mod provider;
+mod references;
+mod settings;
+
+use std::sync::Arc;
+
+use dataplane::Snapshot;
+use dataplane::application::{self, Applications};
+
+use crate::inputs::Inputs;
+use crate::verdict::Verdict;
+use extension_config::ReadableTexts;
+use references::References;
+
+const CONFIG: &str = "argocd-cm";
+const RBAC_CONFIG: &str = "argocd-rbac-cm";
+const PARAMS_CONFIG: &str = "argocd-cmd-params-cm";
+const SECRET: &str = "argocd-secret";
+
+/// What the reconcile remembers from one run to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    snapshot: Option<Arc<Snapshot>>,
+    extension_texts: ReadableTexts,
+}
+
+impl Memory {
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.as_ref()
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    pub snapshot: Arc<Snapshot>,
+    pub verdicts: Vec<Verdict>,
+    pub memory: Memory,
+}
+
+/// `namespace` is Argo CD's own.
+pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
+    let before = memory.snapshot.as_deref();
+    let mut verdicts = Vec::new();
+    let references = References::new(inputs, namespace);
+    let settings = settings::read(inputs, namespace, &mut verdicts);
+    let accounts = accounts::read(inputs, namespace, &mut verdicts);
+    let provider = provider::read(inputs, namespace, &references, before, &mut verdicts);
+    let policy = policy::read(inputs, namespace, before, &mut verdicts);
+    let mode = policy.as_ref().map(|policy| policy.mode()).unwrap_or_default();
+    let projects = projects::read(inputs, namespace, mode, before, &mut verdicts);
+    let clusters = clusters::read(inputs, namespace, &mut verdicts);
+    let mut extension_texts = memory.extension_texts.clone();
+    let extensions =
+        extensions::read(inputs, namespace, &references, &mut extension_texts, before, &mut verdicts);
+    let applications = applications(inputs, before);
+    let snapshot = Arc::new(Snapshot {
+        settings: kept(before.map(|b| &b.settings), settings),
+        accounts: kept(before.map(|b| &b.accounts), accounts),
+        provider,
+        policy,
+        projects,
+        clusters: kept(before.map(|b| &b.clusters), clusters),
+        applications,
+        extensions: kept(before.map(|b| &b.extensions), extensions),
+        revoked: before.map(|b| b.revoked.clone()).unwrap_or_default(),
+    });
+    let memory = Memory { snapshot: Some(snapshot.clone()), extension_texts };
+    Outcome { snapshot, verdicts, memory }
+}
+
+/// The part as it was, where nothing about it changed.
+fn kept<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
+    match before {
+        Some(before) if **before == now => before.clone(),
+        _ => Arc::new(now),
+    }
+}
+
+/// Grows out of the map before, so that what did not change is shared.
+fn applications(inputs: &Inputs, before: Option<&Snapshot>) -> Applications {
+    let mut applications = before.map(|before| before.applications.clone()).unwrap_or_default();
+    let mut kept = 0;
+    for (key, application) in &inputs.applications {
+        let key = application::key(&key.namespace, &key.name);
+        match applications.get(&key) {
+            Some(known) if **known == **application => kept += 1,
+            _ => {
+                applications.insert(key, application.clone());
+                kept += 1;
+            }
+        }
+    }
+    if applications.len() > kept {
+        let current: std::collections::HashSet<Box<str>> =
+            inputs.applications.keys().map(|key| application::key(&key.namespace, &key.name)).collect();
+        let gone: Vec<Box<str>> = applications.keys().filter(|key| !current.contains(*key)).cloned().collect();
+        for key in gone {
+            applications.remove(&key);
+        }
+    }
+    applications
+}
+
+/// `true`/`false` as Go's `strconv.ParseBool` reads them.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn config_map(namespace: &str, name: &str) -> String {
+    format!("ConfigMap {namespace}/{name}")
+}
+
+fn secret(namespace: &str, name: &str) -> String {
+    format!("Secret {namespace}/{name}")
+}
