@@ -11,7 +11,7 @@ use hashbrown::{Equivalent, HashMap};
 use crate::Refusal;
 use crate::application::Application;
 use crate::request::{Authenticated, Target};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, same};
 
 const TOKENS: usize = 2_048;
 /// A longer token is verified anew each time.
@@ -81,8 +81,8 @@ impl Memo {
         let same_sign_in = Arc::ptr_eq(&before.accounts, &now.accounts)
             && Arc::ptr_eq(&before.revoked, &now.revoked)
             && Arc::ptr_eq(&before.projects, &now.projects)
-            && same(&before.provider, &now.provider)
-            && same(&before.policy, &now.policy);
+            && same(before.provider.as_ref(), now.provider.as_ref())
+            && same(before.policy.as_ref(), now.policy.as_ref());
         if !same_sign_in {
             self.tokens.clear();
         }
@@ -123,14 +123,6 @@ impl Memo {
     /// A request may finish under a snapshot that the memory has left behind: its results do not count any more.
     fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
         self.made_from.as_ref().is_some_and(|current| Arc::ptr_eq(current, snapshot))
-    }
-}
-
-fn same<T>(a: &Option<Arc<T>>, b: &Option<Arc<T>>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::snapshot::SnapshotReceiver;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -114,5 +118,29 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// Tells for each served extension how many connections to its backends wait for a request.
+#[derive(Debug)]
+pub struct IdleConnections(pub SnapshotReceiver);
+
+impl Collector for IdleConnections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let snapshot = self.0.borrow().clone();
+        let gauges = Family::<ExtensionLabels, Gauge>::default();
+        for extension in snapshot.iter().flat_map(|snapshot| snapshot.extensions.values()) {
+            let idle: usize = extension.services.iter().map(|service| service.idle_connections.load(Relaxed)).sum();
+            let labels = ExtensionLabels { extension: extension.name.clone() };
+            gauges.get_or_create(&labels).set(i64::try_from(idle).unwrap_or(i64::MAX));
+        }
+        let help = "Connections to an extension's backends that wait for a request";
+        let encoder = encoder.encode_descriptor(
+            "argocd_extension_proxy_idle_connections",
+            help,
+            None,
+            gauges.metric_type(),
+        )?;
+        gauges.encode(encoder)
     }
 }

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::time::{sleep, timeout};
@@ -29,6 +30,8 @@ use crate::tls::ClientTls;
 pub(crate) const MAX_HEADERS: usize = 256;
 /// A caller has this long to send a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 pub struct ServerOptions {
@@ -99,6 +102,26 @@ impl Worker {
     pub(crate) async fn draining_ended(&self) {
         self.force.cancelled().await;
     }
+}
+
+/// Listens on the first of the addresses that can be listened on.
+pub fn bind(addresses: &[SocketAddr]) -> io::Result<StdListener> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match listen(*address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listen(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 impl Server {

@@ -34,6 +34,30 @@ pub struct Snapshot {
     pub revoked: Arc<HashSet<Box<str>>>,
 }
 
+impl Snapshot {
+    /// Whether the other one is made of the very same parts, so that nothing can be decided otherwise.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.settings, &other.settings)
+            && Arc::ptr_eq(&self.accounts, &other.accounts)
+            && same(self.provider.as_ref(), other.provider.as_ref())
+            && same(self.policy.as_ref(), other.policy.as_ref())
+            && Arc::ptr_eq(&self.projects, &other.projects)
+            && Arc::ptr_eq(&self.clusters, &other.clusters)
+            && self.applications.ptr_eq(&other.applications)
+            && Arc::ptr_eq(&self.extensions, &other.extensions)
+            && Arc::ptr_eq(&self.revoked, &other.revoked)
+    }
+}
+
+/// Whether two parts are the very same, or both missing.
+pub(crate) fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Argo CD's own namespace.

@@ -1,3 +1,16 @@
 //! What the tests share: the program as a process, its peers, and the recorded conformance cases.
-
+//!
+//! ```text
+//! World: a folder of manifests ─► Program (the real binary) ─► Backend a, b, c (raw HTTP/1.1: nothing is tidied up)
+//!                                        │
+//! client ────────────────────────────────┘──► Provider (OpenID Connect: discovery and keys)
+//! ```
+pub mod backend;
+pub mod client;
+pub mod http1;
+pub mod jws;
+pub mod program;
+pub mod provider;
 pub mod recordings;
+pub mod token;
+pub mod world;

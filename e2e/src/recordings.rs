@@ -22,3 +22,12 @@ pub fn table<T: DeserializeOwned>(name: &str) -> Result<Vec<T>> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("decoding {}", path.display()))
 }
+
+/// The recorded requests, or nothing where the recordings have none.
+pub fn golden() -> Result<Option<String>> {
+    let path = directory().join("golden.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    std::fs::read_to_string(&path).map(Some).with_context(|| format!("reading {}", path.display()))
+}

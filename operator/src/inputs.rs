@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dataplane::application::Application;
 use dataplane::project::ProjectSource;
 
-use crate::objects::{ConfigMap, Object, ObjectKey, ProxyExtensionObject, Secret};
+use crate::objects::{ConfigMap, Object, ObjectKey, ObjectKind, ProxyExtensionObject, Secret};
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inputs {
@@ -29,7 +29,19 @@ impl Inputs {
         }
     }
 
-    /// A key of a ConfigMap.
+    pub fn get(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Object> {
+        match kind {
+            ObjectKind::ConfigMap => self.config_maps.get(key).cloned().map(Object::ConfigMap),
+            ObjectKind::Secret => self.secrets.get(key).cloned().map(Object::Secret),
+            ObjectKind::AppProject => self.projects.get(key).cloned().map(Object::AppProject),
+            ObjectKind::Application => self.applications.get(key).cloned().map(Object::Application),
+            ObjectKind::ProxyExtension => {
+                self.proxy_extensions.get(key).cloned().map(|object| Object::ProxyExtension(Box::new(object)))
+            }
+        }
+    }
+
+    /// The data of a ConfigMap.
     pub fn config(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, String>> {
         self.config_maps.get(&ObjectKey::new(namespace, name)).map(|config| &config.data)
     }

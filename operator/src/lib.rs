@@ -1,6 +1,24 @@
 //! The operator: reads Argo CD's configuration, reconciles it into one registry, and hands it to the data plane.
+//!
+//! ```text
+//! sources ──► Inputs ──► controller ──► reconcile (pure) ──┬─► Snapshot ──► dataplane
+//!                                                          └─► verdicts ──► start report, log, admin /status
+//! ```
+pub mod admin;
+pub mod cli;
+pub mod controller;
+mod demo;
 pub mod inputs;
+mod log;
+pub mod metrics;
 pub mod objects;
 pub mod reconcile;
+mod run;
+pub mod sources;
 pub mod verdict;
 pub mod yaml;
+
+/// Parses the command line and does what it says.
+pub fn main() -> anyhow::Result<()> {
+    cli::main()
+}

@@ -6,7 +6,7 @@ use crds::Problem;
 use serde::Serialize;
 
 /// Where an entry stands.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Place {
     /// `ConfigMap argocd/argocd-cm`, or a file.
     pub object: String,

@@ -14,7 +14,7 @@ use crate::memo::{Decision, DecisionQuery};
 use crate::project::Project;
 use crate::rbac::{self, Policy, Question};
 use crate::server::Worker;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, same};
 
 const NAMESPACE: HeaderName = HeaderName::from_static("argocd-namespace");
 const APPLICATION_NAME: HeaderName = HeaderName::from_static("argocd-application-name");
@@ -62,14 +62,6 @@ pub(super) fn authorize(
     let decision = Arc::new(Decision { application: application.cloned(), outcome: outcome.clone() });
     worker.memo.lock().remember_decision(snapshot, query, decision);
     outcome
-}
-
-fn same(a: Option<&Arc<Application>>, b: Option<&Arc<Application>>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
-    }
 }
 
 /// RBAC first: whether an application exists is said only to those who may see it.

@@ -135,7 +135,7 @@ async fn proxy(
         return upgrade::accept(worker, upgrade, response, ask.into_owned(&target), observation);
     }
     *response.version_mut() = http::Version::HTTP_11;
-    rewrite::response(response.headers_mut());
+    rewrite::response(response.status(), response.headers_mut());
     Ok(response.map(|incoming| {
         Body::Proxied(Box::new(Proxied { incoming, lease: Some(lease), observation: Some(observation) }))
     }))

@@ -1,7 +1,8 @@
 //! What of a message's headers reaches the other side.
 
+use http::StatusCode;
 use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
@@ -50,8 +51,13 @@ pub(super) fn request(
 }
 
 /// Makes a backend's headers those that the caller gets.
-pub(super) fn response(headers: &mut HeaderMap) {
+pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
+    if status == StatusCode::NOT_MODIFIED {
+        // About a body that is not there (RFC 9110, 15.4.5); Go's server leaves them out as well.
+        headers.remove(CONTENT_TYPE);
+        headers.remove(CONTENT_LENGTH);
+    }
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {

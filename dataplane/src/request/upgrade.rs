@@ -53,7 +53,7 @@ pub(super) fn accept(
     let task = join(worker.clone(), caller, backend, ask, observation);
     worker.streams.spawn(task);
 
-    rewrite::response(response.headers_mut());
+    rewrite::response(response.status(), response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     Ok(response.map(|_| Body::empty()))

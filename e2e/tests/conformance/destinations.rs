@@ -34,7 +34,7 @@ struct NamedCluster {
 }
 
 #[test]
-fn destinations_are_permitted_as_argo_cd_permits_them() {
+fn conformance_of_destinations() {
     let cases: Vec<Case> = e2e::recordings::table("destinations.json").unwrap();
     let mut differences = Differences::new("destinations");
     for case in &cases {

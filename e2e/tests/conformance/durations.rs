@@ -9,7 +9,7 @@ struct Case {
 }
 
 #[test]
-fn durations_read_as_go_reads_them() {
+fn conformance_of_durations() {
     let cases: Vec<Case> = e2e::recordings::table("durations.json").unwrap();
     let mut differences = Differences::new("durations");
     for case in &cases {

@@ -46,7 +46,7 @@ struct ClusterKey {
 }
 
 #[test]
-fn extension_configuration_reads_as_argo_cd_reads_it() {
+fn conformance_of_extension_config() {
     let cases: Vec<Case> = e2e::recordings::table("extension-config.json").unwrap();
     let mut differences = Differences::new("extension-config");
     for case in &cases {

@@ -47,7 +47,7 @@ struct Request {
 }
 
 #[test]
-fn policies_decide_as_argo_cd_decides() {
+fn conformance_of_policies() {
     let worlds: Vec<World> = e2e::recordings::table("rbac.json").unwrap();
     let mut differences = Differences::new("rbac");
     let mut checked = 0;

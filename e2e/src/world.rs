@@ -1,0 +1,112 @@
+//! The conformance world on ports of its own: manifests in a folder, three backends, an identity provider.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+
+use crate::backend::Backend;
+use crate::program::Program;
+use crate::provider::Provider;
+use crate::recordings;
+use crate::token::TokenSpec;
+
+/// Removed and ended when dropped.
+pub struct World {
+    pub a: Backend,
+    pub b: Backend,
+    pub c: Backend,
+    pub provider: Provider,
+    folder: TempDir,
+    /// Holds a port on which nothing listens.
+    _down: Socket,
+    /// Addresses in the recordings and what they are here.
+    addresses: Vec<(&'static str, String)>,
+}
+
+impl World {
+    pub async fn start() -> Result<Self> {
+        let (a, b, c) = (Backend::start("a").await?, Backend::start("b").await?, Backend::start("c").await?);
+        let provider = Provider::start().await?;
+        let down = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        down.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        let down_address = down.local_addr()?.as_socket().context("no address")?;
+        let addresses = vec![
+            ("127.0.0.1:18081", a.address.to_string()),
+            ("127.0.0.1:18082", b.address.to_string()),
+            ("127.0.0.1:18083", c.address.to_string()),
+            ("127.0.0.1:18089", down_address.to_string()),
+            ("127.0.0.1:18090", provider.address.to_string()),
+        ];
+        let world = Self { a, b, c, provider, folder: TempDir::new()?, _down: down, addresses };
+        for entry in fs::read_dir(recordings::directory().join("world")).context("the recordings have no world/")? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).context("a file without a name")?;
+            world.write(name, &fs::read_to_string(&path)?)?;
+        }
+        Ok(world)
+    }
+
+    /// The text with this world's addresses in the place of the recorded ones.
+    pub fn translate(&self, text: &str) -> String {
+        self.addresses.iter().fold(text.to_owned(), |text, (recorded, here)| text.replace(recorded, here))
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a manifest, recorded addresses translated, in one step as editors do.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        write_at_once(&self.folder().join(name), &self.translate(text))
+    }
+
+    /// Rewrites a manifest.
+    pub fn edit(&self, name: &str, edit: impl FnOnce(String) -> String) -> Result<()> {
+        let text = fs::read_to_string(self.folder().join(name))?;
+        let edited = edit(text.clone());
+        anyhow::ensure!(edited != text, "the edit of {name} changes nothing");
+        self.write(name, &edited)
+    }
+
+    pub fn remove(&self, name: &str) -> Result<()> {
+        Ok(fs::remove_file(self.folder().join(name))?)
+    }
+
+    /// A ProxyExtension whose only service is `url`, with more lines of its backend.
+    pub fn write_extension(&self, name: &str, url: &str, backend: &str) -> Result<()> {
+        let text = format!(
+            "apiVersion: extensions.argoproj.io/v1alpha1\nkind: ProxyExtension\nmetadata: {{name: {name}, namespace: argocd}}\n\
+             spec:\n  backend:\n    services:\n    - url: {url}\n{backend}"
+        );
+        self.write(&format!("extension-{name}.yaml"), &text)
+    }
+
+    /// alice's token.
+    pub fn token(&self) -> Result<String> {
+        TokenSpec::local().mint(&self.provider)
+    }
+
+    /// Starts the program on this world's folder.
+    pub fn serve(&self, more: &[&str]) -> Result<Program> {
+        self.serve_folder(self.folder(), more)
+    }
+
+    pub fn serve_folder(&self, folder: &Path, more: &[&str]) -> Result<Program> {
+        let folder: PathBuf = folder.to_owned();
+        let mut arguments = vec!["run", "--from-dir", folder.to_str().context("a folder's name")?];
+        arguments.extend(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        arguments.extend(more);
+        Program::start(&arguments)
+    }
+}
+
+pub fn write_at_once(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().context("a file in no folder")?;
+    let mut file = tempfile::Builder::new().prefix(".").tempfile_in(folder)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}

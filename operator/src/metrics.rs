@@ -1,0 +1,83 @@
+//! Metrics of the operator, beside those of the data plane.
+
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::controller::Report;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone)]
+pub struct ControllerMetrics {
+    reconciles: Family<ResultLabels, Counter>,
+    duration: Histogram,
+    extensions: Family<StateLabels, Gauge>,
+    snapshot_at: Gauge<f64, std::sync::atomic::AtomicU64>,
+}
+
+impl Default for ControllerMetrics {
+    fn default() -> Self {
+        Self {
+            reconciles: Family::default(),
+            duration: Histogram::new([0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0]),
+            extensions: Family::default(),
+            snapshot_at: Gauge::default(),
+        }
+    }
+}
+
+impl ControllerMetrics {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "argocd_extension_proxy_reconciles",
+            "Reconciles, by whether what is served changed",
+            self.reconciles.clone(),
+        );
+        registry.register_with_unit(
+            "argocd_extension_proxy_reconcile_duration",
+            "Time that a reconcile took",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register(
+            "argocd_extension_proxy_extensions",
+            "Configured extensions, by their state",
+            self.extensions.clone(),
+        );
+        registry.register_with_unit(
+            "argocd_extension_proxy_snapshot_timestamp",
+            "When what is served changed last, since 1970",
+            Unit::Seconds,
+            self.snapshot_at.clone(),
+        );
+    }
+
+    pub(crate) fn reconciled(&self, changed: bool, took: Duration, now: SystemTime, report: &Report) {
+        let result = if changed { "changed" } else { "unchanged" };
+        self.reconciles.get_or_create(&ResultLabels { result }).inc();
+        self.duration.observe(took.as_secs_f64());
+        if changed {
+            self.snapshot_at.set(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        }
+        let counts = report.counts();
+        for (state, count) in
+            [("accepted", counts.accepted), ("invalid", counts.invalid), ("conflicted", counts.conflicted)]
+        {
+            self.extensions.get_or_create(&StateLabels { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A folder of ordinary manifests.
+//!
+//! ```text
+//! Watch (notify, polled as well) ──► "it changed and nobody is writing" ──► Folder::read ──► Inputs + verdicts
+//! ```
+//! A file or an object that cannot be read leaves its last readable version in effect, as an API server would
+//! that refuses a bad manifest, and is reported.
+
+mod manifests;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crds::Problem;
+
+use crate::inputs::Inputs;
+use crate::objects::Interner;
+use crate::verdict::{Place, Verdict};
+use manifests::{Manifest, parse};
+pub use watch::{StopWatch, Watch};
+
+/// Folders within folders that are followed; more is a loop of links.
+const MAX_DEPTH: usize = 16;
+
+pub struct Folder {
+    root: PathBuf,
+    /// Of objects that name none: Argo CD's own.
+    namespace: String,
+    files: BTreeMap<PathBuf, File>,
+    inputs: Inputs,
+    interner: Interner,
+    hasher: RandomState,
+}
+
+/// A file as it was read last.
+#[derive(Default)]
+struct File {
+    /// Of the text that was seen last, readable or not.
+    hash: Option<u64>,
+    manifests: Vec<Manifest>,
+    /// Why the text that was seen last, or a part of it, could not be read.
+    problems: Vec<Problem>,
+}
+
+impl Folder {
+    pub fn new(root: &Path, namespace: &str) -> Self {
+        Self {
+            root: root.to_owned(),
+            namespace: namespace.to_owned(),
+            files: BTreeMap::new(),
+            inputs: Inputs::default(),
+            interner: Interner::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Reads what changed since the last time. Fails only where the folder itself cannot be read.
+    pub fn read(&mut self) -> io::Result<(&Inputs, Vec<Verdict>)> {
+        let paths = manifest_files(&self.root)?;
+        self.files.retain(|path, _| paths.contains(path));
+        for path in paths {
+            let file = self.files.entry(path.clone()).or_default();
+            match std::fs::read(&path) {
+                Ok(text) => {
+                    let hash = self.hasher.hash_one(&text);
+                    if file.hash != Some(hash) {
+                        file.hash = Some(hash);
+                        file.take(&path, &text, &self.namespace, &mut self.interner);
+                    }
+                }
+                // It went away since the folder was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.files.remove(&path);
+                }
+                Err(error) => {
+                    file.hash = None;
+                    file.problems = vec![file.unreadable(error.to_string(), None)];
+                }
+            }
+        }
+        Ok(self.assemble())
+    }
+
+    fn assemble(&mut self) -> (&Inputs, Vec<Verdict>) {
+        let mut inputs = Inputs::default();
+        let mut verdicts = Vec::new();
+        for (path, file) in &self.files {
+            let path = path.strip_prefix(&self.root).unwrap_or(path).display();
+            if !file.problems.is_empty() {
+                verdicts.push(Verdict::on(Place::new(format!("file {path}"), ""), file.problems.clone()));
+            }
+            for manifest in &file.manifests {
+                let place = || {
+                    let object = format!("{} {}", manifest.kind.as_str(), manifest.key);
+                    Place::new(object, format!("({path}{})", manifest.line.map(|l| format!(":{l}")).unwrap_or_default()))
+                };
+                let object = match &manifest.object {
+                    Ok(object) => Some(object.clone()),
+                    Err(message) => {
+                        let last = self.inputs.get(manifest.kind, &manifest.key);
+                        let remedy = match last {
+                            Some(_) => "; its last readable version stays in effect",
+                            None => "; it is not in effect until this is corrected",
+                        };
+                        verdicts.push(Verdict::on(place(), vec![Problem::error("", format!("{message}{remedy}"))]));
+                        last
+                    }
+                };
+                if object.is_some_and(|object| !inputs.insert(manifest.key.clone(), object)) {
+                    let message = "stands more than once in the folder; the last one counts";
+                    verdicts.push(Verdict::on(place(), vec![Problem::warning("", message)]));
+                }
+            }
+        }
+        self.inputs = inputs;
+        (&self.inputs, verdicts)
+    }
+}
+
+impl File {
+    fn take(&mut self, path: &Path, text: &[u8], namespace: &str, interner: &mut Interner) {
+        match parse(path, text, namespace, interner) {
+            Ok((manifests, problems)) => {
+                self.manifests = manifests;
+                self.problems = problems;
+            }
+            Err((message, line)) => self.problems = vec![self.unreadable(message, line)],
+        }
+    }
+
+    fn unreadable(&self, mut message: String, line: Option<usize>) -> Problem {
+        message.push_str(if self.manifests.is_empty() {
+            "; nothing of this file is in effect until it is corrected"
+        } else {
+            "; its last readable version stays in effect"
+        });
+        Problem::error("", message).at(line)
+    }
+}
+
+/// Files named `*.yaml`, `*.yml` and `*.json` below the folder, links followed. Names that start with a dot are
+/// passed over: so Kubernetes names the folders behind the links of a mounted ConfigMap.
+fn manifest_files(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    collect(root, 0, &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
+        let is_manifest =
+            path.extension().is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
+        if path.is_dir() {
+            // One folder that cannot be listed must not hide the others.
+            if depth < MAX_DEPTH && let Err(error) = collect(&path, depth + 1, files) {
+                tracing::warn!(folder = %path.display(), %error, "a folder cannot be listed; its files do not count");
+            }
+        } else if is_manifest {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Tells when a folder changed and nobody is writing to it any more.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tracing::warn;
+
+use super::manifest_files;
+
+/// Changes that follow each other more closely are read together.
+const QUIET: Duration = Duration::from_millis(10);
+/// However many follow.
+const LONGEST_GATHERING: Duration = Duration::from_millis(50);
+/// A file that is being written is waited for, but not for ever.
+const LONGEST_WRITE: Duration = Duration::from_millis(200);
+/// What the system's notices cannot show is looked for as often: links whose targets lie elsewhere, network drives.
+const POLL: Duration = Duration::from_secs(2);
+
+enum Signal {
+    Changed(notify::Result<notify::Event>),
+    Stop,
+}
+
+/// Ends the watch when dropped.
+pub struct StopWatch(Sender<Signal>);
+
+impl Drop for StopWatch {
+    fn drop(&mut self) {
+        let _ = self.0.send(Signal::Stop);
+    }
+}
+
+pub struct Watch {
+    root: PathBuf,
+    watcher: Option<RecommendedWatcher>,
+    signals: Receiver<Signal>,
+    sender: Sender<Signal>,
+    fingerprint: Vec<Fingerprint>,
+    /// Files that were written to and not closed yet, and since when.
+    being_written: HashMap<PathBuf, Instant>,
+    stopped: bool,
+}
+
+/// What tells one state of a file from another.
+#[derive(PartialEq)]
+struct Fingerprint {
+    path: PathBuf,
+    file: (u64, u64),
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Watch {
+    pub fn new(root: &Path) -> (Self, StopWatch) {
+        let (sender, signals) = mpsc::channel();
+        let stop = StopWatch(sender.clone());
+        let mut watch = Self {
+            root: root.to_owned(),
+            watcher: None,
+            signals,
+            sender,
+            fingerprint: fingerprint(root),
+            being_written: HashMap::new(),
+            stopped: false,
+        };
+        watch.look_again();
+        (watch, stop)
+    }
+
+    /// Waits for a change and until it is complete. `false` once stopped.
+    pub fn changed(&mut self) -> bool {
+        while !self.stopped {
+            match self.signals.recv_timeout(POLL) {
+                Ok(signal) => {
+                    if self.note(signal) {
+                        self.settle();
+                        self.fingerprint = fingerprint(&self.root);
+                        return !self.stopped;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = fingerprint(&self.root);
+                    if now != self.fingerprint {
+                        // The notices did not show it: they come from a place that is not this folder any more.
+                        self.look_again();
+                        self.fingerprint = now;
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether something changed since [`Self::changed`] returned: what was read meanwhile may be half of it.
+    pub fn changed_again(&mut self) -> bool {
+        let mut again = false;
+        while let Ok(signal) = self.signals.try_recv() {
+            again |= self.note(signal);
+        }
+        if again {
+            self.settle();
+        }
+        again && !self.stopped
+    }
+
+    fn settle(&mut self) {
+        let started = Instant::now();
+        while !self.stopped {
+            self.being_written.retain(|_, since| since.elapsed() < LONGEST_WRITE);
+            let gathering = started.elapsed();
+            let wait = if !self.being_written.is_empty() {
+                QUIET
+            } else if gathering < LONGEST_GATHERING {
+                QUIET.min(LONGEST_GATHERING - gathering)
+            } else {
+                return;
+            };
+            match self.signals.recv_timeout(wait) {
+                Ok(signal) => {
+                    self.note(signal);
+                }
+                Err(_) if self.being_written.is_empty() => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether the signal tells of a change.
+    fn note(&mut self, signal: Signal) -> bool {
+        let event = match signal {
+            Signal::Stop => {
+                self.stopped = true;
+                return false;
+            }
+            Signal::Changed(Ok(event)) => event,
+            Signal::Changed(Err(error)) => {
+                warn!(folder = %self.root.display(), %error, "changes of the folder may be seen late");
+                return true;
+            }
+        };
+        match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                for path in &event.paths {
+                    self.being_written.remove(path);
+                }
+                true
+            }
+            EventKind::Access(_) => false,
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                for path in event.paths {
+                    self.being_written.entry(path).or_insert_with(Instant::now);
+                }
+                true
+            }
+            EventKind::Remove(_) => {
+                for path in &event.paths {
+                    self.being_written.remove(path);
+                }
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn look_again(&mut self) {
+        self.watcher = None;
+        self.being_written.clear();
+        let sender = self.sender.clone();
+        let watcher = notify::recommended_watcher(move |event| {
+            // Without a receiver nobody wants to know any more.
+            let _ = sender.send(Signal::Changed(event));
+        })
+        .and_then(|mut watcher| watcher.watch(&self.root, RecursiveMode::Recursive).map(|()| watcher));
+        match watcher {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(error) => {
+                let every = POLL.as_secs();
+                warn!(folder = %self.root.display(), %error, "the system cannot tell of changes; looking every {every} s");
+            }
+        }
+    }
+}
+
+/// Follows links, as the notices do not.
+fn fingerprint(root: &Path) -> Vec<Fingerprint> {
+    let files = manifest_files(root).unwrap_or_default();
+    let of = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok()?;
+        Some(Fingerprint {
+            path,
+            file: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    };
+    files.into_iter().filter_map(of).collect()
+}

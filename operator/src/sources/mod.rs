@@ -1,0 +1,3 @@
+//! Where the inputs come from.
+
+pub mod folder;
