@@ -85,7 +85,9 @@ fn leading_fraction(text: &str) -> (u64, f64, usize, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (mut value, mut scale): (u64, f64) = (0, 1.0);
     for digit in text[..end].bytes() {
-        let Some(next) = value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit - b'0'))) else { break };
+        let Some(next) = value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit - b'0'))) else {
+            break;
+        };
         if next > LIMIT {
             break;
         }

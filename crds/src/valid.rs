@@ -107,8 +107,11 @@ fn check_connection(draft: &BackendDraft, problems: &mut Vec<Problem>) -> Connec
         match u64::try_from(nanos) {
             Ok(nanos) => connection.timeout = Duration::from_nanos(nanos),
             Err(_) => problems.push(
-                Problem::error("backend.connectionTimeout", "is negative, so that no connection could be made; write a positive duration such as 2s")
-                    .at(draft.connection_timeout.as_ref().and_then(|t| t.line)),
+                Problem::error(
+                    "backend.connectionTimeout",
+                    "is negative, so that no connection could be made; write a positive duration such as 2s",
+                )
+                .at(draft.connection_timeout.as_ref().and_then(|t| t.line)),
             ),
         }
     }
@@ -145,17 +148,14 @@ fn nanos(text: Option<&Text>, field: &str, problems: &mut Vec<Problem>) -> Optio
     }
 }
 
-fn check_service(
-    draft: &ServiceDraft,
-    field: &str,
-    origin: Origin,
-    problems: &mut Vec<Problem>,
-) -> Option<Service> {
+fn check_service(draft: &ServiceDraft, field: &str, origin: Origin, problems: &mut Vec<Problem>) -> Option<Service> {
     let url = check_url(draft.url.as_ref(), &format!("{field}.url"), origin, problems);
     let cluster = check_cluster(draft.cluster.as_ref(), &format!("{field}.cluster"), problems);
     let mut headers: Vec<Header> = Vec::with_capacity(draft.headers.len());
     for (i, header) in draft.headers.iter().enumerate() {
-        let Some(header) = check_header(header, &format!("{field}.headers[{i}]"), problems) else { continue };
+        let Some(header) = check_header(header, &format!("{field}.headers[{i}]"), problems) else {
+            continue;
+        };
         if let Some(earlier) = headers.iter_mut().find(|h| h.name == header.name) {
             problems.push(Problem::warning(
                 format!("{field}.headers[{i}]"),
@@ -220,12 +220,12 @@ fn check_clusters(services: &[ServiceDraft], problems: &mut Vec<Problem>) {
             continue;
         };
         for (kind, text, seen) in [("name", &cluster.name, &mut names), ("server", &cluster.server, &mut servers)] {
-            let Some(text) = text.as_ref().filter(|t| !t.value.is_empty()) else { continue };
+            let Some(text) = text.as_ref().filter(|t| !t.value.is_empty()) else {
+                continue;
+            };
             if !seen.insert(text.value.as_str()) {
                 let message = format!("{:?} is named by an earlier service already", text.shown());
-                problems.push(
-                    Problem::error(format!("backend.services[{i}].cluster.{kind}"), message).at(text.line),
-                );
+                problems.push(Problem::error(format!("backend.services[{i}].cluster.{kind}"), message).at(text.line));
             }
         }
     }
@@ -260,7 +260,8 @@ fn check_header_name(text: Option<&Text>, field: &str, problems: &mut Vec<Proble
         return None;
     };
     if RESERVED_HEADERS.contains(&name.as_str()) {
-        let message = format!("{:?} is reserved for the caller's identity and the application; it is ignored", name.as_str());
+        let message =
+            format!("{:?} is reserved for the caller's identity and the application; it is ignored", name.as_str());
         problems.push(Problem::warning(field, message).at(text.line));
         return None;
     }
@@ -275,7 +276,14 @@ fn check_header_name(text: Option<&Text>, field: &str, problems: &mut Vec<Proble
 /// Headers of the connection or of the message's framing: to set one would break the request.
 fn is_connection_header(name: &HeaderName) -> bool {
     const MANAGED: [&str; 9] = [
-        "connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
         "upgrade",
     ];
     MANAGED.contains(&name.as_str())

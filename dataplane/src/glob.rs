@@ -32,7 +32,9 @@ pub struct TooLarge;
 
 impl Glob {
     pub fn new(pattern: &str) -> Self {
-        let Some(nodes) = Parser::new(pattern).parse() else { return Self(Matcher::Nothing) };
+        let Some(nodes) = Parser::new(pattern).parse() else {
+            return Self(Matcher::Nothing);
+        };
         Self(match nodes.as_slice() {
             [] => Matcher::Literal("".into()),
             [Node::Text(text)] => Matcher::Literal(text.as_str().into()),

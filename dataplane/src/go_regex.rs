@@ -39,7 +39,9 @@ fn translate(pattern: &str) -> Option<String> {
 }
 
 fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String, in_class: bool) {
-    let Some(c) = rest.next() else { return out.push('\\') };
+    let Some(c) = rest.next() else {
+        return out.push('\\');
+    };
     let (open, close) = if in_class { ("", "") } else { ("[", "]") };
     match c {
         'Q' if !in_class => quoted(rest, out),

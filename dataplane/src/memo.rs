@@ -76,7 +76,9 @@ impl Memo {
 
     /// Forgets what a newer snapshot may decide otherwise.
     pub(crate) fn follow(&mut self, snapshot: &Arc<Snapshot>) {
-        let Some(before) = self.made_from.replace(snapshot.clone()) else { return };
+        let Some(before) = self.made_from.replace(snapshot.clone()) else {
+            return;
+        };
         let (before, now) = (&*before, &**snapshot);
         let same_sign_in = Arc::ptr_eq(&before.accounts, &now.accounts)
             && Arc::ptr_eq(&before.revoked, &now.revoked)

@@ -135,12 +135,8 @@ impl Collector for IdleConnections {
             gauges.get_or_create(&labels).set(i64::try_from(idle).unwrap_or(i64::MAX));
         }
         let help = "Connections to an extension's backends that wait for a request";
-        let encoder = encoder.encode_descriptor(
-            "argocd_extension_proxy_idle_connections",
-            help,
-            None,
-            gauges.metric_type(),
-        )?;
+        let encoder =
+            encoder.encode_descriptor("argocd_extension_proxy_idle_connections", help, None, gauges.metric_type())?;
         gauges.encode(encoder)
     }
 }

@@ -88,7 +88,9 @@ impl Project {
 
     /// Whether the role has a token of this id or, for tokens older than ids, of this time of issue.
     pub fn has_token(&self, role: &str, id: &str, issued_at: i64) -> bool {
-        let Some(role) = self.source.roles.iter().find(|r| r.name == role) else { return false };
+        let Some(role) = self.source.roles.iter().find(|r| r.name == role) else {
+            return false;
+        };
         (!id.is_empty() && role.tokens.iter().any(|t| t.id == id))
             || role.tokens.iter().any(|t| t.issued_at == issued_at)
     }

@@ -126,7 +126,7 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
 
 impl Server {
     /// Starts the workers on a listener that is bound already.
-    pub fn start(options: ServerOptions, snapshots: &SnapshotReceiver, metrics: &Arc<Metrics>) -> io::Result<Self> {
+    pub fn start(options: &ServerOptions, snapshots: &SnapshotReceiver, metrics: &Arc<Metrics>) -> io::Result<Self> {
         options.listener.set_nonblocking(true)?;
         let address = options.listener.local_addr()?;
         let (stop, force) = (CancellationToken::new(), CancellationToken::new());
@@ -206,7 +206,9 @@ async fn accept(worker: &Arc<Worker>, listener: &TcpListener, stop: &Cancellatio
                 let _ = stream.set_nodelay(true);
                 worker.streams.spawn(serve(worker.clone(), stream, Peer::new(peer.ip()), stop.clone()));
             }
-            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was gone before it was accepted"),
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "a connection was gone before it was accepted");
+            }
             Err(error) => {
                 warn!(%error, "connections cannot be accepted; trying again");
                 sleep(ACCEPT_BACKOFF).await;

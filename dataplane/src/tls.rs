@@ -15,7 +15,8 @@ pub(crate) struct ClientTls(OnceLock<Result<TlsConnector, String>>);
 impl ClientTls {
     pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
         let connector = self.0.get_or_init(connector).as_ref().map_err(Clone::clone)?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no valid TLS server name"))?;
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no valid TLS server name"))?;
         connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
     }
 }

@@ -1,7 +1,8 @@
 //! A backend that answers any path with what it saw, as JSON. Some paths do more:
 //!
 //! `/status/N`, `/redirect`, `/cookie`, `/hop`, `/sse?n=&gap=`, `/gzip`, `/slow?s=`, `/truncate`, `/reset`,
-//! `/big?n=BYTES`, `/empty`, `/trailers`, `/ws` (a WebSocket that echoes).
+//! `/big?n=BYTES`, `/empty`, `/trailers`, `/duplex` (sends every chunk back as it comes), `/close` (answers, then
+//! closes the connection that it seemed to keep), `/ws` (a WebSocket that echoes).
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::http1::{Head, Headers, Message, latin1, read_chunked, read_exactly};
+use crate::http1::{Head, Headers, Message, latin1, read_chunk, read_chunked, read_exactly};
 
 /// Ends when dropped.
 pub struct Backend {
@@ -152,8 +153,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         if head.header("Expect").is_some() {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
+        if head.start_line.contains(" /duplex ") {
+            duplex(&mut stream).await?;
+            continue;
+        }
         let seen = read(&mut stream, head, name).await?;
         match seen.path() {
+            "/close" => return answer(&mut stream, &seen).await,
             "/reset" => return reset(&stream),
             "/truncate" => {
                 return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npartial").await;
@@ -233,6 +239,16 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, se
     stream.write_all(&bytes).await
 }
 
+async fn duplex<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+    while let Some(chunk) = read_chunk(stream).await? {
+        stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
+        stream.write_all(&chunk).await?;
+        stream.write_all(b"\r\n").await?;
+    }
+    stream.write_all(b"0\r\n\r\n").await
+}
+
 async fn events<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, seen: &Seen) -> io::Result<()> {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
@@ -251,8 +267,11 @@ async fn websocket<S: AsyncRead + AsyncWrite + Unpin>(mut stream: BufReader<S>, 
     let key = head.header("Sec-WebSocket-Key").unwrap_or_default();
     let accepted = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let accepted = STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, accepted.as_bytes()));
+    let protocol = head.header("Sec-WebSocket-Protocol");
+    let protocol = protocol.map(|protocol| format!("Sec-WebSocket-Protocol: {protocol}\r\n")).unwrap_or_default();
     let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accepted}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accepted}\r\n{protocol}\r\n"
     );
     stream.write_all(answer.as_bytes()).await?;
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;

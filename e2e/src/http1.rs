@@ -30,7 +30,9 @@ pub fn to_latin1(text: &str) -> Vec<u8> {
 impl Head {
     /// `None` where the connection ends before a head starts.
     pub async fn read(reader: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Self>> {
-        let Some(start_line) = line(reader).await? else { return Ok(None) };
+        let Some(start_line) = line(reader).await? else {
+            return Ok(None);
+        };
         Ok(Some(Self { start_line, headers: fields(reader).await? }))
     }
 
@@ -65,24 +67,36 @@ async fn fields(reader: &mut (impl AsyncBufRead + Unpin)) -> Result<Headers> {
         match line.split_once(':') {
             Some((name, value)) => fields.push((name.to_owned(), value.trim().to_owned())),
             None if line.is_empty() => return Ok(fields),
-            None => return Err(Error::new(ErrorKind::InvalidData, "a header line without a colon")),
+            None => {
+                return Err(Error::new(ErrorKind::InvalidData, "a header line without a colon"));
+            }
         }
     }
 }
 
 /// Reads a chunked body into `message`, which keeps what came before an error.
 pub async fn read_chunked(reader: &mut (impl AsyncBufRead + Unpin), message: &mut Message) -> Result<()> {
-    loop {
-        let line = line(reader).await?.ok_or(ErrorKind::UnexpectedEof)?;
-        let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16)
-            .map_err(|_| Error::new(ErrorKind::InvalidData, "no chunk size"))?;
-        if size == 0 {
-            message.trailers = fields(reader).await?;
-            return Ok(());
-        }
-        read_exactly(reader, size, message).await?;
-        self::line(reader).await?;
+    while read_chunk_into(reader, message).await? {}
+    Ok(())
+}
+
+/// The next chunk; `None` where the body ends.
+pub async fn read_chunk(reader: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Vec<u8>>> {
+    let mut message = Message::default();
+    Ok(read_chunk_into(reader, &mut message).await?.then_some(message.body))
+}
+
+async fn read_chunk_into(reader: &mut (impl AsyncBufRead + Unpin), message: &mut Message) -> Result<bool> {
+    let size = line(reader).await?.ok_or(ErrorKind::UnexpectedEof)?;
+    let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
+        .map_err(|_| Error::new(ErrorKind::InvalidData, "no chunk size"))?;
+    if size == 0 {
+        message.trailers = fields(reader).await?;
+        return Ok(false);
     }
+    read_exactly(reader, size, message).await?;
+    line(reader).await?;
+    Ok(true)
 }
 
 /// The same for a body of known length.

@@ -69,9 +69,7 @@ impl Key {
                     .map_err(|_| anyhow!("signing"))?;
                 signature
             }
-            Self::Ec(pair) => {
-                pair.sign(&random, input.as_bytes()).map_err(|_| anyhow!("signing"))?.as_ref().to_vec()
-            }
+            Self::Ec(pair) => pair.sign(&random, input.as_bytes()).map_err(|_| anyhow!("signing"))?.as_ref().to_vec(),
         };
         Ok(format!("{input}.{}", encode(&signature)))
     }

@@ -12,5 +12,7 @@ pub mod jws;
 pub mod program;
 pub mod provider;
 pub mod recordings;
+pub mod tls;
 pub mod token;
+pub mod wait;
 pub mod world;

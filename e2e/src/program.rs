@@ -25,8 +25,14 @@ pub struct Program {
 impl Program {
     /// Starts it and waits until it says where it listens.
     pub fn start(arguments: &[&str]) -> Result<Self> {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let mut child = Command::new(binary()?)
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -70,8 +76,12 @@ impl Program {
         Ok(())
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Memory that it holds, in bytes.
+    pub fn resident_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kilobytes * 1024)
     }
 
     pub fn terminate(&self) -> Result<()> {
@@ -97,7 +107,7 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("{}{}", self.output(), self.log());
+            println!("{}{}", self.output(), self.log());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The conformance world on ports of its own: manifests in a folder, three backends, an identity provider.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
@@ -91,16 +91,21 @@ impl World {
 
     /// Starts the program on this world's folder.
     pub fn serve(&self, more: &[&str]) -> Result<Program> {
-        self.serve_folder(self.folder(), more)
+        serve_folder(self.folder(), more, &[])
     }
 
-    pub fn serve_folder(&self, folder: &Path, more: &[&str]) -> Result<Program> {
-        let folder: PathBuf = folder.to_owned();
-        let mut arguments = vec!["run", "--from-dir", folder.to_str().context("a folder's name")?];
-        arguments.extend(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-        arguments.extend(more);
-        Program::start(&arguments)
+    /// The same with environment variables.
+    pub fn serve_with(&self, environment: &[(&str, &str)]) -> Result<Program> {
+        serve_folder(self.folder(), &[], environment)
     }
+}
+
+/// Starts the program on a folder, on free ports.
+pub fn serve_folder(folder: &Path, more: &[&str], environment: &[(&str, &str)]) -> Result<Program> {
+    let mut arguments = vec!["run", "--from-dir", folder.to_str().context("a folder's name")?];
+    arguments.extend(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    arguments.extend(more);
+    Program::start_with(&arguments, environment)
 }
 
 pub fn write_at_once(path: &Path, text: &str) -> Result<()> {

@@ -29,7 +29,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const OPEN_METRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// What the port tells of.
 pub struct Admin {
@@ -115,7 +116,7 @@ impl Admin {
             version: env!("CARGO_PKG_VERSION"),
             ready: self.is_ready(),
             reconciled_at: report.map(|report| report.reconciled_at.to_string()),
-            extensions: report.map(|report| report.counts()).unwrap_or_default(),
+            extensions: report.map(super::controller::Report::counts).unwrap_or_default(),
             entries: report.map(|report| report.verdicts.as_slice()).unwrap_or_default(),
         };
         match serde_json::to_vec_pretty(&status) {

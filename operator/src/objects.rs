@@ -191,9 +191,9 @@ impl RawSecret {
         let mut data = BTreeMap::new();
         for (key, value) in self.data.unwrap_or_default() {
             let packed: String = value.unwrap_or_default().split_whitespace().collect();
-            let value = STANDARD.decode(packed).map_err(|_| {
-                format!("data.{key}: is not base64; encode it, or put the plain text under stringData")
-            })?;
+            let value = STANDARD
+                .decode(packed)
+                .map_err(|_| format!("data.{key}: is not base64; encode it, or put the plain text under stringData"))?;
             data.insert(key, value);
         }
         for (key, value) in self.string_data.unwrap_or_default() {

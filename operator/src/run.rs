@@ -84,7 +84,7 @@ impl Proxy {
         registry.register_collector(Box::new(IdleConnections(controller.snapshots())));
         let admin = Admin { snapshots: controller.snapshots(), reports: controller.reports(), metrics: registry };
         let options = ServerOptions { listener, workers: serving.workers() };
-        let server = Server::start(options, &controller.snapshots(), &metrics).context("starting the data plane")?;
+        let server = Server::start(&options, &controller.snapshots(), &metrics).context("starting the data plane")?;
 
         // The watch comes first: no change between reading and watching is missed.
         let (watch, stop) = Watch::new(folder);

@@ -69,7 +69,9 @@ pub fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
                 loader.anchors.clear();
             }
             Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
-            _ => return Err(YamlError::new(line(span), "has content outside of a document")),
+            _ => {
+                return Err(YamlError::new(line(span), "has content outside of a document"));
+            }
         }
     }
 }

@@ -90,9 +90,14 @@ pub struct Question<'a> {
 /// The answer, with what decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    Allowed { subject: String, by: Origin },
+    Allowed {
+        subject: String,
+        by: Origin,
+    },
     /// No subject was allowed. `denied_by` is a rule that refused one which another rule allowed.
-    Refused { denied_by: Option<(String, Origin)> },
+    Refused {
+        denied_by: Option<(String, Origin)>,
+    },
 }
 
 impl Decision {
@@ -106,7 +111,8 @@ impl Policy {
     pub fn decide(&self, caller: Option<Caller<'_>>, question: Question<'_>) -> Decision {
         let base: &[&RuleSet] = &[&self.rules];
         let mut asked = Asked { question, denied_by: None };
-        asked.ask(base, &self.default_role, !self.default_role.is_empty())
+        asked
+            .ask(base, &self.default_role, !self.default_role.is_empty())
             .or_else(|| self.ask_caller(caller?, &mut asked))
             .or_else(|| asked.ask(base, "", true))
             .unwrap_or(Decision::Refused { denied_by: asked.denied_by })

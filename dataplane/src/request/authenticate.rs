@@ -129,11 +129,7 @@ fn username(claims: &Claims) -> String {
     name.to_owned()
 }
 
-fn identity_headers(
-    user: &str,
-    username: &str,
-    groups: &[String],
-) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
+fn identity_headers(user: &str, username: &str, groups: &[String]) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
     let groups = groups.join(",");
     let mut headers = Vec::with_capacity(3);
     for (name, value, what) in [

@@ -32,6 +32,7 @@ pub struct Target {
 }
 
 /// An application that the caller may use through this extension. Only [`check`] makes one.
+#[derive(Clone, Copy)]
 struct Authorized<'a> {
     application: &'a Application,
     cluster: &'a Cluster,
@@ -45,12 +46,8 @@ pub(super) fn authorize(
     asked: ApplicationRef<'_>,
 ) -> Result<Arc<Target>, Refusal> {
     let application = snapshot.applications.get(asked.application);
-    let query = DecisionQuery {
-        caller: caller.id(),
-        extension,
-        application: asked.application,
-        project: asked.project,
-    };
+    let query =
+        DecisionQuery { caller: caller.id(), extension, application: asked.application, project: asked.project };
     if let Some(known) = worker.memo.lock().decision(query)
         && same(known.application.as_ref(), application)
     {
@@ -90,8 +87,7 @@ fn check<'a>(
     let cluster = snapshot.clusters.resolve(&application.destination)?;
     let namespace = &application.destination.namespace;
     let permitted = project.permits_destination(&cluster.server, &cluster.name, namespace)
-        && (!project.permits_only_project_scoped_clusters()
-            || snapshot.clusters.is_scoped_to(project.name(), cluster));
+        && (!project.permits_only_project_scoped_clusters() || snapshot.clusters.is_scoped_to(project.name(), cluster));
     if permitted { Ok(Authorized { application, cluster }) } else { Err(Refusal::DestinationNotPermitted) }
 }
 
@@ -121,10 +117,9 @@ fn may_invoke(policy: &Policy, caller: &Authenticated, extension: &str) -> Resul
     let question = Question { resource: "extensions", action: "invoke", objects: &[extension], project: None };
     match policy.decide(Some(caller.caller()), question) {
         rbac::Decision::Allowed { .. } => Ok(()),
-        rbac::Decision::Refused { denied_by } => Err(Refusal::ExtensionNotAllowed {
-            extension: extension.to_owned(),
-            denied_by: denied_by.map(shown),
-        }),
+        rbac::Decision::Refused { denied_by } => {
+            Err(Refusal::ExtensionNotAllowed { extension: extension.to_owned(), denied_by: denied_by.map(shown) })
+        }
     }
 }
 

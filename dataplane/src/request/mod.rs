@@ -124,8 +124,7 @@ async fn proxy(
     head.version = http::Version::HTTP_11;
     rewrite::request(&mut head.headers, &target, peer.address.clone(), host, upgrade.is_some());
 
-    let observation =
-        Observation { metrics: worker.metrics.clone(), extension: target.extension.clone(), started };
+    let observation = Observation { metrics: worker.metrics.clone(), extension: target.extension.clone(), started };
     let outgoing = Request::from_parts(head, RequestBody::Incoming(body));
     let answered = forward::forward(worker, &target.service, outgoing).await;
     let status = answered.as_ref().map_or_else(Refusal::status, |(response, _)| response.status());
@@ -202,7 +201,12 @@ impl Seen {
 
 /// What Go's request multiplexer answers to a path that is not clean.
 fn redirect(method: &Method, location: &str) -> Response<Body> {
-    let escaped = location.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;");
+    let escaped = location
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;");
     let body = match *method {
         Method::GET => Body::text(format!("<a href=\"{escaped}\">Temporary Redirect</a>.\n\n")),
         _ => Body::empty(),

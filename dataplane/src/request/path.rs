@@ -21,9 +21,8 @@ pub(super) struct ExtensionPath<'a> {
 impl<'a> ExtensionPath<'a> {
     /// Reads a clean path with its query.
     pub(super) fn parse(root: &str, path_and_query: &'a str) -> Result<Self, Refusal> {
-        let below = strip_prefix(root, path_and_query)
-            .and_then(|path| path.strip_prefix('/'))
-            .ok_or(Refusal::NoSuchPath)?;
+        let below =
+            strip_prefix(root, path_and_query).and_then(|path| path.strip_prefix('/')).ok_or(Refusal::NoSuchPath)?;
         let (name, rest) = below.split_at(below.find(['/', '?']).unwrap_or(below.len()));
         let path = rest.split('?').next().unwrap_or_default();
         check_escapes(name)?;
@@ -31,7 +30,8 @@ impl<'a> ExtensionPath<'a> {
         if climbs(path) {
             return Err(Refusal::Path("an encoded dot segment is not allowed"));
         }
-        let name = percent_decode_str(name).decode_utf8().map_err(|_| Refusal::Path("the extension name is not UTF-8"))?;
+        let name =
+            percent_decode_str(name).decode_utf8().map_err(|_| Refusal::Path("the extension name is not UTF-8"))?;
         Ok(Self { name, rest })
     }
 

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::Target;
@@ -97,7 +97,10 @@ fn remove_reserved(headers: &mut HeaderMap) {
 
 fn is_reserved(name: &str) -> bool {
     match name.as_bytes().first() {
-        Some(b'a') => is_like(name, "argocd-") && RESERVED.iter().any(|reserved| name.len() == reserved.len() && is_like(name, reserved)),
+        Some(b'a') => {
+            is_like(name, "argocd-")
+                && RESERVED.iter().any(|reserved| name.len() == reserved.len() && is_like(name, reserved))
+        }
         Some(b'x') => is_like(name, "x-forwarded-"),
         _ => false,
     }
@@ -116,8 +119,7 @@ const RESERVED: [&str; 8] = [
 
 /// Whether the name starts with the text, with `_` read as `-`.
 fn is_like(name: &str, start: &str) -> bool {
-    name.len() >= start.len()
-        && name.bytes().zip(start.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    name.len() >= start.len() && name.bytes().zip(start.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 pub(super) fn mentions(value: &HeaderValue, token: &str) -> bool {

@@ -97,7 +97,9 @@ async fn refused(worker: &Arc<Worker>, ask: &OwnedAsk) -> Refusal {
         }
         sleep(JUDGE_AGAIN_AFTER).await;
         snapshots.mark_unchanged();
-        let Some(snapshot) = worker.snapshot() else { continue };
+        let Some(snapshot) = worker.snapshot() else {
+            continue;
+        };
         if let Err(refusal) = ask.again(worker, &snapshot).await {
             return refusal;
         }
@@ -105,8 +107,12 @@ async fn refused(worker: &Arc<Worker>, ask: &OwnedAsk) -> Refusal {
 }
 
 async fn expiry(at: Option<f64>) {
-    let left = at.map(|at| at - SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-    match left.and_then(|left| Duration::try_from_secs_f64(left.max(0.0)).ok()).and_then(|left| Instant::now().checked_add(left)) {
+    let left =
+        at.map(|at| at - SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    match left
+        .and_then(|left| Duration::try_from_secs_f64(left.max(0.0)).ok())
+        .and_then(|left| Instant::now().checked_add(left))
+    {
         Some(at) => sleep_until(at).await,
         None => pending().await,
     }

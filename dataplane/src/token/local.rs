@@ -65,12 +65,7 @@ fn validity(claims: &Claims) -> Result<Validity, TokenError> {
 }
 
 /// The account's name out of `<account>:<capability>`, if the account may use such a token.
-fn verify_account<'a>(
-    subject: &'a str,
-    id: &str,
-    issued_at: i64,
-    accounts: &Accounts,
-) -> Result<&'a str, TokenError> {
+fn verify_account<'a>(subject: &'a str, id: &str, issued_at: i64, accounts: &Accounts) -> Result<&'a str, TokenError> {
     let (name, capability) = subject.split_once(':').ok_or(TokenError::Subject)?;
     let account = accounts.accounts.get(name).ok_or(TokenError::UnknownAccount)?;
     if account.unreadable {

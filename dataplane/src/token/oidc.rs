@@ -249,7 +249,9 @@ impl Provider {
 
     /// A bundled Dex is reached at its own address, whatever host its issuer names.
     fn reach(&self, url: &str) -> String {
-        let Some(base) = &self.config.reached_at else { return url.to_owned() };
+        let Some(base) = &self.config.reached_at else {
+            return url.to_owned();
+        };
         let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|i| &rest[i..])).unwrap_or("/");
         format!("{}{path}", base.trim_end_matches('/'))
     }

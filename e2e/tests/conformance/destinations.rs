@@ -40,14 +40,16 @@ fn conformance_of_destinations() {
     for case in &cases {
         let got = permitted(case);
         if got != case.permitted {
-            differences.differs(&case.name, format!("want {}, got {got}", case.permitted));
+            differences.differs(&case.name, &format!("want {}, got {got}", case.permitted));
         }
     }
     differences.finish(cases.len());
 }
 
 fn permitted(case: &Case) -> bool {
-    let Some(cluster) = &case.cluster else { return false };
+    let Some(cluster) = &case.cluster else {
+        return false;
+    };
     let project = Project::compile(
         ProjectSource {
             name: "p".into(),
@@ -82,7 +84,9 @@ fn clusters_with_in_cluster(
     case: &Case,
     as_cluster: &dyn Fn(&NamedCluster, &str) -> Cluster,
 ) -> bool {
-    let Some(cluster) = &case.cluster else { return false };
+    let Some(cluster) = &case.cluster else {
+        return false;
+    };
     let with_in_cluster = Clusters::new(case.project_clusters.iter().map(|c| as_cluster(c, "p")), true);
     let asked = as_cluster(cluster, "");
     clusters.is_scoped_to("p", &asked)

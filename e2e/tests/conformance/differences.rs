@@ -26,7 +26,7 @@ impl Differences {
         Self { table, listed, found: BTreeSet::new(), report: Vec::new() }
     }
 
-    pub(crate) fn differs(&mut self, case: &str, what: String) {
+    pub(crate) fn differs(&mut self, case: &str, what: &str) {
         if !self.listed.values().any(|cases| cases.contains(case)) {
             self.report.push(format!("{case}: {what}"));
         }

@@ -15,7 +15,7 @@ fn conformance_of_durations() {
     for case in &cases {
         let got = crds::duration::parse(&case.text).ok();
         if got != case.nanoseconds {
-            differences.differs(&case.text, format!("want {:?}, got {got:?}", case.nanoseconds));
+            differences.differs(&case.text, &format!("want {:?}, got {got:?}", case.nanoseconds));
         }
     }
     differences.finish(cases.len());

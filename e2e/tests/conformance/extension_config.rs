@@ -55,10 +55,12 @@ fn conformance_of_extension_config() {
             continue;
         }
         // A ConfigMap's data holds text only: such a case cannot reach either program.
-        let (Some(data), None) = (&case.data, &case.data_base64) else { continue };
+        let (Some(data), None) = (&case.data, &case.data_base64) else {
+            continue;
+        };
         let outcome = reconcile(&inputs(case, data), "argocd", &Memory::default());
         if let Some(what) = compare(case, &outcome) {
-            differences.differs(&case.name, what);
+            differences.differs(&case.name, &what);
         }
     }
     differences.finish(cases.len());
@@ -87,8 +89,12 @@ fn inputs(case: &Case, data: &BTreeMap<String, String>) -> Inputs {
 
 /// What differs, if anything does.
 fn compare(case: &Case, outcome: &Outcome) -> Option<String> {
-    let ours = outcome.verdicts.iter().filter(|v| v.place.object == "ConfigMap argocd/argocd-cm" && v.place.entry.starts_with("extension"));
-    let invalid: Vec<String> = ours.clone().filter(|v| v.state != State::Accepted).flat_map(|v| v.lines()).collect();
+    let ours = outcome
+        .verdicts
+        .iter()
+        .filter(|v| v.place.object == "ConfigMap argocd/argocd-cm" && v.place.entry.starts_with("extension"));
+    let invalid: Vec<String> =
+        ours.clone().filter(|v| v.state != State::Accepted).flat_map(operator::verdict::Verdict::lines).collect();
     if !case.ok {
         return invalid.is_empty().then(|| "is accepted, and Argo CD refuses it".into());
     }

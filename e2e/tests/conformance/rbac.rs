@@ -57,13 +57,13 @@ fn conformance_of_policies() {
             Err(error) => {
                 checked += 1;
                 if world.valid {
-                    differences.differs(&world.name, format!("cannot be read: {error}"));
+                    differences.differs(&world.name, &format!("cannot be read: {error}"));
                 }
                 continue;
             }
         };
         if !world.valid {
-            differences.differs(&world.name, "is read, and Argo CD does not read it".into());
+            differences.differs(&world.name, "is read, and Argo CD does not read it");
             continue;
         }
         let projects = projects(world, policy.mode(), &mut differences);
@@ -74,7 +74,7 @@ fn conformance_of_policies() {
                 let Request { claims, resource, action, object, allowed } = request;
                 let claims = serde_json::to_string(claims).unwrap();
                 let what = format!("{claims} {resource}, {action}, {object:?}: want {allowed}, got {got}");
-                differences.differs(&world.name, what);
+                differences.differs(&world.name, &what);
             }
         }
     }
@@ -85,7 +85,11 @@ fn source(world: &World) -> PolicySource {
     let mut texts = vec![(Arc::from("policy.csv"), world.policy_csv.clone())];
     let overlay = |key: &str| key.starts_with("policy.") && key.ends_with(".csv") && key != "policy.csv";
     texts.extend(
-        world.extra_policies.iter().filter(|(key, _)| overlay(key)).map(|(key, text)| (key.as_str().into(), text.clone())),
+        world
+            .extra_policies
+            .iter()
+            .filter(|(key, _)| overlay(key))
+            .map(|(key, text)| (key.as_str().into(), text.clone())),
     );
     PolicySource {
         texts,
@@ -103,15 +107,18 @@ fn projects(world: &World, mode: MatchMode, differences: &mut Differences) -> BT
             policies: r.policies.clone(),
             tokens: vec![],
         };
-        let source =
-            ProjectSource { name: case.name.clone(), roles: case.roles.iter().map(role).collect(), ..Default::default() };
+        let source = ProjectSource {
+            name: case.name.clone(),
+            roles: case.roles.iter().map(role).collect(),
+            ..Default::default()
+        };
         Project::compile(source, mode)
     };
     let mut projects = BTreeMap::new();
     for case in &world.projects {
         let project = compile(case);
         if project.policy_error().is_none() != case.policy_loaded {
-            differences.differs(&world.name, format!("project {}: {:?}", case.name, project.policy_error()));
+            differences.differs(&world.name, &format!("project {}: {:?}", case.name, project.policy_error()));
         }
         projects.insert(case.name.clone(), project);
     }
@@ -126,12 +133,8 @@ fn ask(policy: &Policy, projects: &BTreeMap<String, Project>, request: &Request)
         "projects" => projects.get(&request.object),
         _ => None,
     };
-    let question = Question {
-        resource: &request.resource,
-        action: &request.action,
-        objects: &[&request.object],
-        project,
-    };
+    let question =
+        Question { resource: &request.resource, action: &request.action, objects: &[&request.object], project };
     let claims = request.claims.clone().map(Claims::new);
     let groups = claims.as_ref().map(|claims| claims.groups(policy.scopes())).unwrap_or_default();
     let caller = claims.as_ref().map(|claims| Caller { user: claims.user(), groups: &groups });

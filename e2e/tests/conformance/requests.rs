@@ -114,7 +114,9 @@ fn get() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conformance_of_requests() {
-    let Some(golden) = recordings::golden().unwrap() else { return };
+    let Some(golden) = recordings::golden().unwrap() else {
+        return;
+    };
     let world = Arc::new(World::start().await.unwrap());
     let cases: Vec<Case> = serde_json::from_str(&world.translate(&golden)).unwrap();
     let program = world.serve(&["--log-level", "trace"]).unwrap();
@@ -259,7 +261,9 @@ fn seen(response: &Response) -> Option<Value> {
 /// Whether every key of `want` is matched. `refused` accepts any 4xx or 5xx that reached no backend, `incomplete`
 /// any answer that the client can tell is cut short.
 fn agrees(got: &Value, want: &Value) -> bool {
-    let Value::Object(wanted) = want else { return got == want };
+    let Value::Object(wanted) = want else {
+        return got == want;
+    };
     if wanted.contains_key("refused") {
         return got.get("seen").is_none() && got.get("status").and_then(Value::as_u64).is_some_and(|s| s >= 400);
     }

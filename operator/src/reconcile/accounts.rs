@@ -49,7 +49,9 @@ fn from_config(config: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -
         set_enabled(admin, "admin.enabled", text, problems);
     }
     for (key, text) in config {
-        let Some(rest) = key.strip_prefix("accounts.") else { continue };
+        let Some(rest) = key.strip_prefix("accounts.") else {
+            continue;
+        };
         let (name, field) = match rest.split('.').collect::<Vec<_>>().as_slice() {
             [name] => (*name, ""),
             [name, field] => (*name, *field),
@@ -112,7 +114,9 @@ fn read_tokens(secrets: &Secret, key: &str, account: &mut Account, problems: &mu
         #[serde(default)]
         id: String,
     }
-    let Some(text) = secrets.data.get(key).filter(|text| !text.is_empty()) else { return };
+    let Some(text) = secrets.data.get(key).filter(|text| !text.is_empty()) else {
+        return;
+    };
     match serde_json::from_slice::<Option<Vec<Token>>>(text) {
         Ok(tokens) => account.api_keys = tokens.unwrap_or_default().into_iter().map(|token| token.id).collect(),
         Err(_) => {

@@ -38,7 +38,9 @@ pub(super) fn read(
     let (mut entries, mut findings) = (Vec::new(), Vec::new());
     readable.retain(|key, _| config.contains_key(key));
     for (key, text) in config {
-        let Some(suffix) = key.strip_prefix(KEY) else { continue };
+        let Some(suffix) = key.strip_prefix(KEY) else {
+            continue;
+        };
         let document = match document(text) {
             Ok(document) => {
                 readable.insert(key.clone(), text.clone());
@@ -57,9 +59,9 @@ pub(super) fn read(
         };
         let reader = Reader { references };
         if suffix.is_empty() {
-            reader.main(key, document, &mut entries, &mut findings);
+            reader.main(key, &document, &mut entries, &mut findings);
         } else {
-            entries.push(reader.named(key, suffix, document));
+            entries.push(reader.named(key, suffix, &document));
         }
     }
     (entries, findings)
@@ -72,7 +74,9 @@ fn document(text: &str) -> Result<Node, Problem> {
         None => Ok(Node { line: 1, kind: Kind::Mapping(Vec::new()) }),
         Some(node) if node.is_null() => Ok(Node { line: node.line, kind: Kind::Mapping(Vec::new()) }),
         Some(node) if matches!(node.kind, Kind::Mapping(_)) => Ok(node),
-        Some(node) => Err(Problem::error("", format!("must be a mapping, not {}", node.describe())).at(Some(node.line))),
+        Some(node) => {
+            Err(Problem::error("", format!("must be a mapping, not {}", node.describe())).at(Some(node.line)))
+        }
     }
 }
 
@@ -85,9 +89,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn main(&self, key: &str, document: Node, entries: &mut Vec<Entry>, findings: &mut Vec<KeyFinding>) {
+    fn main(&self, key: &str, document: &Node, entries: &mut Vec<Entry>, findings: &mut Vec<KeyFinding>) {
         let mut problems = Vec::new();
-        let [list] = fields(&document, ["extensions"], "", &mut problems);
+        let [list] = fields(document, ["extensions"], "", &mut problems);
         match list.map(|list| (&list.kind, list)) {
             None => {}
             Some((Kind::Sequence(items), _)) => {
@@ -103,7 +107,8 @@ impl Reader<'_> {
     /// An item of `extensions`: a name and a backend.
     fn entry(&self, place: &str, node: &Node) -> Entry {
         let mut problems = Vec::new();
-        let mut entry = Entry { place: place.into(), name: String::new(), backend: BackendDraft::default(), problems: vec![] };
+        let mut entry =
+            Entry { place: place.into(), name: String::new(), backend: BackendDraft::default(), problems: vec![] };
         if !is_mapping(node, "", &mut problems) {
             return Entry { problems, ..entry };
         }
@@ -112,7 +117,11 @@ impl Reader<'_> {
             if let Err(error) = check_name(&name.value) {
                 problems.push(Problem::error("name", format!("{:?}: {error}", name.shown())).at(name.line));
             }
-            entry.name = if name.reference.is_some() && check_name(&name.value).is_err() { name.shown().into() } else { name.value };
+            entry.name = if name.reference.is_some() && check_name(&name.value).is_err() {
+                name.shown().into()
+            } else {
+                name.value
+            };
         } else if !problems.iter().any(|problem| problem.field == "name" && problem.is_error()) {
             problems.push(Problem::error("name", "must be given").at(Some(node.line)));
         }
@@ -123,7 +132,7 @@ impl Reader<'_> {
     }
 
     /// `extension.config.<name>`: the backend itself.
-    fn named(&self, key: &str, suffix: &str, document: Node) -> Entry {
+    fn named(&self, key: &str, suffix: &str, document: &Node) -> Entry {
         let mut problems = Vec::new();
         let name = suffix.strip_prefix('.').unwrap_or(suffix).to_owned();
         if let Err(error) = check_name(&name) {
@@ -132,7 +141,7 @@ impl Reader<'_> {
         if !suffix.starts_with('.') {
             problems.push(Problem::warning("", format!("the key should be {KEY}.{name}")));
         }
-        let backend = self.backend(&document, &mut problems);
+        let backend = self.backend(document, &mut problems);
         Entry { place: key.into(), name, backend, problems }
     }
 
@@ -142,7 +151,14 @@ impl Reader<'_> {
         }
         let [timeout, keep_alive, idle_timeout, max_idle, services, nested] = fields(
             node,
-            ["connectionTimeout", "keepAlive", "idleConnectionTimeout", "maxIdleConnections", "services", "proxyconfig"],
+            [
+                "connectionTimeout",
+                "keepAlive",
+                "idleConnectionTimeout",
+                "maxIdleConnections",
+                "services",
+                "proxyconfig",
+            ],
             "backend",
             problems,
         );
@@ -213,7 +229,9 @@ impl Reader<'_> {
     fn number(&self, node: Option<&Node>, problems: &mut Vec<Problem>) -> Option<Text> {
         let node = node?;
         if matches!(&node.kind, Kind::Scalar { plain: false, .. }) {
-            problems.push(Problem::error("backend.maxIdleConnections", "must be a number without quotes").at(Some(node.line)));
+            problems.push(
+                Problem::error("backend.maxIdleConnections", "must be a number without quotes").at(Some(node.line)),
+            );
             return None;
         }
         self.optional(Some(node), "backend.maxIdleConnections", problems)
@@ -267,7 +285,9 @@ fn fields<'n, const N: usize>(
     path: &str,
     problems: &mut Vec<Problem>,
 ) -> [Option<&'n Node>; N] {
-    let Kind::Mapping(entries) = &node.kind else { return [None; N] };
+    let Kind::Mapping(entries) = &node.kind else {
+        return [None; N];
+    };
     for (key, _) in entries {
         let name = key.text().unwrap_or_default();
         if known.contains(&name) {
@@ -275,7 +295,9 @@ fn fields<'n, const N: usize>(
         }
         let meant = known.iter().find(|known| known.eq_ignore_ascii_case(name));
         let message = match meant {
-            Some(meant) => format!("the field {name:?} is not known and has no effect; {meant:?} is meant?"),
+            Some(meant) => {
+                format!("the field {name:?} is not known and has no effect; {meant:?} is meant?")
+            }
             None => format!("the field {name:?} is not known and has no effect"),
         };
         problems.push(Problem::warning(path, message).at(Some(key.line)));

@@ -56,11 +56,8 @@ fn add_object(
     object: &ProxyExtensionObject,
 ) {
     let name = object.spec.name.clone().unwrap_or_else(|| key.name.clone());
-    let mut problems: Vec<Problem> = object
-        .unknown_fields
-        .iter()
-        .map(|field| Problem::warning(field, "is not known and has no effect"))
-        .collect();
+    let mut problems: Vec<Problem> =
+        object.unknown_fields.iter().map(|field| Problem::warning(field, "is not known and has no effect")).collect();
     if key.namespace != namespace {
         let message = format!("only ProxyExtensions in Argo CD's namespace {namespace:?} count; move it there");
         problems.push(Problem::error("metadata.namespace", message));
@@ -93,7 +90,10 @@ fn header_secret(inputs: &Inputs, namespace: &str, selector: &SecretKeySelector)
     if !secret.data.contains_key(key) {
         return refused(&format!("has no key {key:?}; add it"));
     }
-    secret.text(key).map(|text| text.trim().to_owned()).ok_or_else(|| format!("the key {key:?} of the Secret {name:?} is not UTF-8 text"))
+    secret
+        .text(key)
+        .map(|text| text.trim().to_owned())
+        .ok_or_else(|| format!("the key {key:?} of the Secret {name:?} is not UTF-8 text"))
 }
 
 struct Registry<'a> {
@@ -119,7 +119,9 @@ impl Registry<'_> {
         let readable = !problems.iter().any(Problem::is_error);
         let (backend, found) = valid::check(draft, origin);
         let backend = backend.filter(|_| readable);
-        let reported = |problem: &Problem| problems.iter().any(|known| known.is_error() && problem.field.starts_with(&known.field));
+        let reported = |problem: &Problem| {
+            problems.iter().any(|known| known.is_error() && problem.field.starts_with(&known.field))
+        };
         let found: Vec<Problem> = found.into_iter().filter(|problem| readable || !reported(problem)).collect();
         problems.extend(found);
         let services = backend.and_then(|backend| services(&backend, secret, &mut problems));
@@ -169,12 +171,9 @@ fn services(
     };
     let read = |(i, service): (usize, &valid::Service)| {
         let headers = headers(service, &format!("backend.services[{i}]"), &secret, problems)?;
-        let authority = match HeaderValue::from_str(&service.url.authority) {
-            Ok(authority) => authority,
-            Err(_) => {
-                problems.push(Problem::error(format!("backend.services[{i}].url"), "has an invalid host name"));
-                return None;
-            }
+        let Ok(authority) = HeaderValue::from_str(&service.url.authority) else {
+            problems.push(Problem::error(format!("backend.services[{i}].url"), "has an invalid host name"));
+            return None;
         };
         Some(ServiceSettings {
             address: Address {
@@ -205,14 +204,20 @@ fn headers(
             HeaderSource::Value(value) => Ok(value.clone()),
             HeaderSource::Secret(selector) => secret(selector).and_then(|text| {
                 let value = valid::header_value(&text).filter(|value| !value.is_empty());
-                value.ok_or_else(|| format!("the key {:?} of the Secret {:?} is empty or holds a line break or another control character", selector.key, selector.name))
+                value.ok_or_else(|| {
+                    format!(
+                        "the key {:?} of the Secret {:?} is empty or holds a line break or another control character",
+                        selector.key, selector.name
+                    )
+                })
             }),
         };
         match (value, &mut headers) {
             (Ok(value), Some(headers)) => headers.push((header.name.clone(), value)),
             (Ok(_), None) => {}
             (Err(message), _) => {
-                problems.push(Problem::error(format!("{path}.headers[{}].valueFrom.secretKeyRef", header.name), message));
+                problems
+                    .push(Problem::error(format!("{path}.headers[{}].valueFrom.secretKeyRef", header.name), message));
                 headers = None;
             }
         }

@@ -66,8 +66,7 @@ pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
     let projects = projects::read(inputs, namespace, mode, before, &mut verdicts);
     let clusters = clusters::read(inputs, namespace, &mut verdicts);
     let mut extension_texts = memory.extension_texts.clone();
-    let extensions =
-        extensions::read(inputs, namespace, &references, &mut extension_texts, before, &mut verdicts);
+    let extensions = extensions::read(inputs, namespace, &references, &mut extension_texts, before, &mut verdicts);
     let applications = applications(inputs, before);
     let snapshot = Arc::new(Snapshot {
         settings: kept(before.map(|b| &b.settings), settings),

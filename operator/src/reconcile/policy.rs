@@ -64,8 +64,12 @@ fn texts(config: &BTreeMap<String, String>) -> Vec<(Arc<str>, String)> {
 fn scopes(text: &str) -> Result<Option<Vec<String>>, String> {
     const REMEDY: &str = "is no list of claim names; write for example '[groups, email]'";
     let documents = yaml::documents(text).map_err(|error| format!("{REMEDY} ({error})"))?;
-    let Some(node) = documents.first().filter(|node| !node.is_null()) else { return Ok(None) };
-    let Kind::Sequence(items) = &node.kind else { return Err(REMEDY.into()) };
+    let Some(node) = documents.first().filter(|node| !node.is_null()) else {
+        return Ok(None);
+    };
+    let Kind::Sequence(items) = &node.kind else {
+        return Err(REMEDY.into());
+    };
     let names = items.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>();
     names.map(Some).ok_or_else(|| REMEDY.into())
 }

@@ -56,7 +56,9 @@ fn oidc_config(
 ) -> Result<ProviderConfig, Problem> {
     let node = document(text)?;
     let field = |name: &str| -> Result<Option<String>, Problem> {
-        let Some(node) = node.get(name).filter(|node| !node.is_null()) else { return Ok(None) };
+        let Some(node) = node.get(name).filter(|node| !node.is_null()) else {
+            return Ok(None);
+        };
         let text = node.text().ok_or_else(|| Problem::error(name, "must be text").at(Some(node.line)))?;
         match references.resolve(text) {
             None => Ok(Some(text.to_owned())),
@@ -64,7 +66,8 @@ fn oidc_config(
             Some(Err(why)) => Err(Problem::error(name, why.to_string()).at(Some(node.line))),
         }
     };
-    let required = |name: &str| field(name)?.filter(|t| !t.is_empty()).ok_or_else(|| Problem::error(name, "is missing"));
+    let required =
+        |name: &str| field(name)?.filter(|t| !t.is_empty()).ok_or_else(|| Problem::error(name, "is missing"));
     let mut audiences = match node.get("allowedAudiences").filter(|node| !node.is_null()) {
         None => Vec::new(),
         Some(list) => texts(list)
@@ -92,10 +95,14 @@ fn dex_config(
     params: &BTreeMap<String, String>,
 ) -> Result<Option<ProviderConfig>, Problem> {
     let node = document(text)?;
-    let has_connectors = matches!(node.get("connectors").map(|node| &node.kind), Some(Kind::Sequence(list)) if !list.is_empty());
-    let Some(url) = config.get("url").filter(|url| has_connectors && !url.is_empty()) else { return Ok(None) };
+    let has_connectors =
+        matches!(node.get("connectors").map(|node| &node.kind), Some(Kind::Sequence(list)) if !list.is_empty());
+    let Some(url) = config.get("url").filter(|url| has_connectors && !url.is_empty()) else {
+        return Ok(None);
+    };
     let is_set = |key: &str| params.get(key).is_some_and(|value| parse_bool(value) == Some(true));
-    let server = params.get("server.dex.server").map(String::as_str).filter(|server| !server.is_empty()).unwrap_or(DEX_SERVER);
+    let server =
+        params.get("server.dex.server").map(String::as_str).filter(|server| !server.is_empty()).unwrap_or(DEX_SERVER);
     let scheme = if is_set("server.dex.server.plaintext") { "http" } else { "https" };
     Ok(Some(ProviderConfig {
         issuer: format!("{url}/api/dex"),

@@ -25,7 +25,9 @@ pub(super) enum Unresolved {
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoKey { secret, key } => write!(f, "the Secret {secret:?} has no key {key:?}; add it, or correct the reference"),
+            Self::NoKey { secret, key } => {
+                write!(f, "the Secret {secret:?} has no key {key:?}; add it, or correct the reference")
+            }
             Self::NoSecret { secret } => write!(
                 f,
                 "there is no Secret {secret:?} labelled app.kubernetes.io/part-of: argocd; create or label it, or correct the reference"

@@ -6,7 +6,8 @@ fn one(text: &str) -> Value {
 
 #[test]
 fn scalars_have_their_type_unless_they_are_quoted() {
-    let json = one("a: 1\nb: '1'\nc: true\nd: null\ne: x\nf: 1.5\ng: |\n  t\nh: !!str 5\ni: !!binary aGk=\nj: 2024-01-01");
+    let json =
+        one("a: 1\nb: '1'\nc: true\nd: null\ne: x\nf: 1.5\ng: |\n  t\nh: !!str 5\ni: !!binary aGk=\nj: 2024-01-01");
     let expected = serde_json::json!({"a": 1, "b": "1", "c": true, "d": null, "e": "x", "f": 1.5, "g": "t\n", "h": "5", "i": "hi", "j": "2024-01-01"});
     assert_eq!(json, expected);
 }

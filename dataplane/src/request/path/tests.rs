@@ -60,7 +60,15 @@ fn unclean_paths_are_redirected_with_their_query() {
         assert_eq!(redirect("", path).as_deref(), Some(location), "{path}");
     }
     assert_eq!(redirect("argo", "/argo/extensions//a").as_deref(), Some("/argo/extensions/a"));
-    for path in ["/extensions/a", "/extensions/a/", "/", "/api//v1", "/extensions/..", "/extensions/a?b//c", "/extensions/a/%2e%2e"] {
+    for path in [
+        "/extensions/a",
+        "/extensions/a/",
+        "/",
+        "/api//v1",
+        "/extensions/..",
+        "/extensions/a?b//c",
+        "/extensions/a/%2e%2e",
+    ] {
         assert_eq!(redirect("", path), None, "{path}");
     }
 }

@@ -16,24 +16,22 @@ pub(super) struct Manifest {
     pub(super) object: Result<Object, String>,
 }
 
-/// The objects of the kinds that are read, and what is wrong with what else stands there. An error, with its line,
-/// where the text cannot be read at all.
+/// The objects of the kinds that are read, and what is wrong with what else stands there. An error where the
+/// text cannot be read at all.
 pub(super) fn parse(
     path: &Path,
     text: &[u8],
     namespace: &str,
     interner: &mut Interner,
-) -> Result<(Vec<Manifest>, Vec<Problem>), (String, Option<usize>)> {
-    let text = std::str::from_utf8(text).map_err(|_| ("is not UTF-8 text".to_owned(), None))?;
+) -> Result<(Vec<Manifest>, Vec<Problem>), Problem> {
+    let text = std::str::from_utf8(text).map_err(|_| Problem::error("", "is not UTF-8 text"))?;
     let mut reader = Reader { namespace, interner, manifests: Vec::new(), problems: Vec::new() };
     if path.extension().is_some_and(|extension| extension == "json") {
-        let document = serde_json::from_str(text).map_err(|error| {
-            let message = format!("is no JSON: {}", classify(&error));
-            (message, Some(error.line()))
-        })?;
+        let document = serde_json::from_str(text)
+            .map_err(|error| Problem::error("", format!("is no JSON: {}", classify(&error))).at(Some(error.line())))?;
         reader.document(document, None);
     } else {
-        for document in yaml::documents(text).map_err(|error| (error.message, Some(error.line)))? {
+        for document in yaml::documents(text).map_err(|error| Problem::error("", error.message).at(Some(error.line)))? {
             let line = Some(document.line);
             reader.document(document.into_json(), line);
         }
@@ -85,7 +83,9 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, object: Value, api_version: &str, kind: &str, line: Option<usize>) {
-        let Some(kind) = ObjectKind::of(api_version, kind) else { return };
+        let Some(kind) = ObjectKind::of(api_version, kind) else {
+            return;
+        };
         let Some(key) = objects::key_of(&object, self.namespace) else {
             let message = format!("the {} has no metadata.name", kind.as_str());
             return self.problems.push(Problem::error("metadata.name", message).at(line));

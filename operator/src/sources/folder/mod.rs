@@ -77,7 +77,7 @@ impl Folder {
                 }
                 Err(error) => {
                     file.hash = None;
-                    file.problems = vec![file.unreadable(error.to_string(), None)];
+                    file.problems = vec![file.unreadable(Problem::error("", error.to_string()))];
                 }
             }
         }
@@ -95,7 +95,10 @@ impl Folder {
             for manifest in &file.manifests {
                 let place = || {
                     let object = format!("{} {}", manifest.kind.as_str(), manifest.key);
-                    Place::new(object, format!("({path}{})", manifest.line.map(|l| format!(":{l}")).unwrap_or_default()))
+                    Place::new(
+                        object,
+                        format!("({path}{})", manifest.line.map(|l| format!(":{l}")).unwrap_or_default()),
+                    )
                 };
                 let object = match &manifest.object {
                     Ok(object) => Some(object.clone()),
@@ -127,17 +130,17 @@ impl File {
                 self.manifests = manifests;
                 self.problems = problems;
             }
-            Err((message, line)) => self.problems = vec![self.unreadable(message, line)],
+            Err(problem) => self.problems = vec![self.unreadable(problem)],
         }
     }
 
-    fn unreadable(&self, mut message: String, line: Option<usize>) -> Problem {
-        message.push_str(if self.manifests.is_empty() {
+    fn unreadable(&self, mut problem: Problem) -> Problem {
+        problem.message.push_str(if self.manifests.is_empty() {
             "; nothing of this file is in effect until it is corrected"
         } else {
             "; its last readable version stays in effect"
         });
-        Problem::error("", message).at(line)
+        problem
     }
 }
 
@@ -150,17 +153,23 @@ fn manifest_files(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
+        if is_hidden(&path) {
             continue;
         }
         let is_manifest =
             path.extension().is_some_and(|extension| matches!(extension.to_str(), Some("yaml" | "yml" | "json")));
         if path.is_dir() {
             // One folder that cannot be listed must not hide the others.
-            if depth < MAX_DEPTH && let Err(error) = collect(&path, depth + 1, files) {
+            if depth < MAX_DEPTH
+                && let Err(error) = collect(&path, depth + 1, files)
+            {
                 tracing::warn!(folder = %path.display(), %error, "a folder cannot be listed; its files do not count");
             }
         } else if is_manifest {
@@ -169,6 +178,3 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

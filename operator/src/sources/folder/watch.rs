@@ -10,7 +10,7 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tracing::warn;
 
-use super::manifest_files;
+use super::{is_hidden, manifest_files};
 
 /// Changes that follow each other more closely are read together.
 const QUIET: Duration = Duration::from_millis(10);
@@ -147,7 +147,10 @@ impl Watch {
             }
         };
         match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+            // What was written under another name is complete when it gets its own.
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => {
                 for path in &event.paths {
                     self.being_written.remove(path);
                 }
@@ -155,14 +158,8 @@ impl Watch {
             }
             EventKind::Access(_) => false,
             EventKind::Modify(ModifyKind::Data(_)) => {
-                for path in event.paths {
+                for path in event.paths.into_iter().filter(|path| !is_hidden(path)) {
                     self.being_written.entry(path).or_insert_with(Instant::now);
-                }
-                true
-            }
-            EventKind::Remove(_) => {
-                for path in &event.paths {
-                    self.being_written.remove(path);
                 }
                 true
             }
