@@ -132,3 +132,6 @@ fn config_map(namespace: &str, name: &str) -> String {
 fn secret(namespace: &str, name: &str) -> String {
     format!("Secret {namespace}/{name}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+use std::sync::Arc;
+
+use dataplane::Snapshot;
+use dataplane::cluster::{Cluster, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
+
+use super::{Memory, Outcome, reconcile};
+use crate::sources::folder::Folder;
+use crate::verdict::{State, Verdict};
+
+const NAMESPACE: &str = "argocd";
+
+/// What a folder with these manifests comes to.
+fn outcome(manifests: &str, memory: &Memory) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("world.yaml"), manifests).unwrap();
+    let mut reader = Folder::new(folder.path(), NAMESPACE);
+    let (inputs, verdicts) = reader.read().unwrap();
+    assert_eq!(verdicts, []);
+    reconcile(inputs, NAMESPACE, memory)
+}
+
+fn first(manifests: &str) -> Outcome {
+    outcome(manifests, &Memory::default())
+}
+
+fn config(data: &str) -> String {
+    format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: argocd-cm}}\ndata:\n{data}\n")
+}
+
+fn extensions(entries: &str) -> String {
+    let entries: String = entries.lines().map(|line| format!("    {line}\n")).collect();
+    config(&format!("  extension.config: |\n{entries}"))
+}
+
+fn rbac(policy: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: argocd-rbac-cm}}\ndata:\n  policy.csv: |\n    {policy}\n"
+    )
+}
+
+fn proxy_extension(metadata: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: extensions.argoproj.io/v1alpha1\nkind: ProxyExtension\nmetadata: {{{metadata}}}\nspec: {spec}\n"
+    )
+}
+
+fn secret(name: &str, labels: &str, data: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, labels: {{{labels}}}}}\nstringData: {{{data}}}\n"
+    )
+}
+
+fn about<'a>(outcome: &'a Outcome, object: &str) -> &'a Verdict {
+    outcome.verdicts.iter().find(|verdict| verdict.place.to_string().contains(object)).unwrap()
+}
+
+fn names(snapshot: &Snapshot) -> Vec<&str> {
+    let mut names: Vec<&str> = snapshot.extensions.keys().map(|name| &**name).collect();
+    names.sort_unstable();
+    names
+}
+
+fn in_cluster() -> Cluster {
+    Cluster { name: IN_CLUSTER_NAME.into(), server: IN_CLUSTER_SERVER.into(), project: String::new() }
+}
+
+/// Where requests of an extension go for any cluster.
+fn url(snapshot: &Snapshot, name: &str) -> String {
+    let service = snapshot.extensions[name].service_for(&in_cluster()).unwrap();
+    format!("{}{}", service.settings.address.authority.to_str().unwrap(), service.settings.address.path)
+}
+
+#[test]
+fn one_bad_entry_is_reported_and_the_others_serve() {
+    let outcome = first(&extensions(
+        "extensions:\n- name: good\n  backend: {services: [{url: 'http://one'}]}\n- name: bad\n  backend: {services: []}\n- 5\n",
+    ));
+    assert_eq!(names(&outcome.snapshot), ["good"]);
+    assert_eq!(about(&outcome, "extension.config[0]").state, State::Accepted);
+    let bad = about(&outcome, "extension.config[1]");
+    assert_eq!(bad.state, State::Invalid);
+    assert_eq!(bad.problems[0].field, "backend.services");
+    assert_eq!(about(&outcome, "extension.config[2]").state, State::Invalid);
+}
+
+#[test]
+fn a_name_counts_once_argocd_cm_before_the_older_object_before_the_younger() {
+    let one = |created: &str, name: &str, host: &str| {
+        proxy_extension(
+            &format!("name: {name}, creationTimestamp: '{created}'"),
+            &format!("{{name: shared, backend: {{services: [{{url: 'http://{host}'}}]}}}}"),
+        )
+    };
+    let objects =
+        one("2026-01-02T00:00:00Z", "a-younger", "younger") + &one("2026-01-01T00:00:00Z", "b-older", "older");
+    let outcome = first(&objects);
+    assert_eq!(url(&outcome.snapshot, "shared"), "older");
+    let loser = about(&outcome, "a-younger");
+    assert_eq!(loser.state, State::Conflicted);
+    assert!(loser.problems[0].message.contains("ProxyExtension argocd/b-older"), "{loser:?}");
+
+    let with_config =
+        objects + &extensions("extensions:\n- name: shared\n  backend: {services: [{url: 'http://cm'}]}\n");
+    let outcome = first(&with_config);
+    assert_eq!(url(&outcome.snapshot, "shared"), "cm");
+    assert_eq!(about(&outcome, "b-older").state, State::Conflicted);
+}
+
+#[test]
+fn a_header_reads_only_secrets_that_it_may() {
+    let spec = |secret: &str| {
+        format!(
+            "{{backend: {{services: [{{url: 'http://x', headers: [{{name: X-Key, valueFrom: {{secretKeyRef: {{name: {secret}, key: k}}}}}}]}}]}}}}"
+        )
+    };
+    let part_of = "app.kubernetes.io/part-of: argocd";
+    let secrets = secret("fine", part_of, "k: ' value '")
+        + &secret("unlabelled", "", "k: v")
+        + &secret("argocd-secret", part_of, "k: v")
+        + &secret(
+            "cluster",
+            &format!("{part_of}, argocd.argoproj.io/secret-type: cluster"),
+            "k: v, name: c, server: 'https://c'",
+        )
+        + &secret("no-key", part_of, "other: v")
+        + &secret("line-break", part_of, "k: \"a\\nb\"");
+    let fine = first(&(secrets.clone() + &proxy_extension("name: x", &spec("fine"))));
+    let service = fine.snapshot.extensions["x"].service_for(&in_cluster()).unwrap();
+    assert_eq!(service.settings.headers[0].1, "value");
+    for (name, why) in [
+        ("unlabelled", "is not labelled app.kubernetes.io/part-of: argocd"),
+        ("argocd-secret", "holds Argo CD's own keys"),
+        ("cluster", "holds one of Argo CD's clusters"),
+        ("no-key", "has no key \"k\""),
+        ("missing", "does not exist"),
+        ("line-break", "line break"),
+    ] {
+        let outcome = first(&(secrets.clone() + &proxy_extension("name: x", &spec(name))));
+        let verdict = about(&outcome, "ProxyExtension argocd/x");
+        assert_eq!(verdict.state, State::Invalid, "{name}");
+        let lines = verdict.lines().join("\n");
+        assert!(lines.contains(why), "{name}: {lines}");
+        assert!(!lines.contains("a\nb"), "{lines}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_keeps_its_last_readable_version() {
+    let good = extensions("extensions:\n- name: kept\n  backend: {services: [{url: 'http://one'}]}\n")
+        + &rbac("p, a, extensions, invoke, *, allow");
+    let before = first(&good);
+    let broken = extensions("extensions: [\n") + &rbac("p, a, extensions");
+    let after = outcome(&broken, &before.memory);
+    assert_eq!(names(&after.snapshot), ["kept"]);
+    assert!(Arc::ptr_eq(after.snapshot.policy.as_ref().unwrap(), before.snapshot.policy.as_ref().unwrap()));
+    assert!(after.snapshot.is_same_as(&before.snapshot));
+    assert_eq!(about(&after, "argocd-rbac-cm").state, State::Invalid);
+
+    // Without a last version nobody is let in.
+    let at_start = first(&broken);
+    assert!(at_start.snapshot.policy.is_none());
+    assert_eq!(names(&at_start.snapshot), [""; 0]);
+}
+
+#[test]
+fn removing_everything_removes_everything() {
+    let before = first(&extensions("extensions:\n- name: gone\n  backend: {services: [{url: 'http://one'}]}\n"));
+    assert_eq!(names(&outcome(&config("  url: https://x"), &before.memory).snapshot), [""; 0]);
+    assert_eq!(names(&outcome("", &before.memory).snapshot), [""; 0]);
+}
+
+#[test]
+fn parts_that_did_not_change_stay_the_same() {
+    let application = |name: &str, project: &str| {
+        format!(
+            "---\napiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {{name: {name}}}\nspec: {{project: {project}, destination: {{name: in-cluster}}}}\n"
+        )
+    };
+    let base = extensions(
+        "extensions:\n- name: one\n  backend: {services: [{url: 'http://one'}]}\n- name: two\n  backend: {services: [{url: 'http://two'}]}\n",
+    ) + &rbac("p, a, extensions, invoke, *, allow");
+    let before = first(&(base.clone() + &application("a", "p") + &application("b", "p")));
+    let same = outcome(&(base.clone() + &application("a", "p") + &application("b", "p")), &before.memory);
+    assert!(same.snapshot.is_same_as(&before.snapshot));
+
+    let moved = outcome(&(base.clone() + &application("a", "q") + &application("b", "p")), &before.memory);
+    let (now, then) = (&moved.snapshot, &before.snapshot);
+    assert!(!now.is_same_as(then));
+    assert!(Arc::ptr_eq(&now.extensions, &then.extensions) && Arc::ptr_eq(&now.projects, &then.projects));
+    assert!(Arc::ptr_eq(&now.applications["argocd:b"], &then.applications["argocd:b"]));
+    assert_eq!(&*now.applications["argocd:a"].project, "q");
+
+    let edited = outcome(
+        &(base.replace("http://two", "http://other") + &application("a", "p") + &application("b", "p")),
+        &before.memory,
+    );
+    let (now, then) = (&edited.snapshot.extensions, &before.snapshot.extensions);
+    assert!(Arc::ptr_eq(&now["one"], &then["one"]));
+    assert!(!Arc::ptr_eq(&now["two"], &then["two"]));
+}
+
+#[test]
+fn a_proxy_extension_outside_the_namespace_does_not_count() {
+    let outcome =
+        first(&proxy_extension("name: far, namespace: elsewhere", "{backend: {services: [{url: 'http://x'}]}}"));
+    assert_eq!(about(&outcome, "elsewhere/far").state, State::Invalid);
+    assert_eq!(names(&outcome.snapshot), [""; 0]);
+}
+
+#[test]
+fn a_proxy_extension_keeps_its_path_and_names_fields_that_it_does_not_know() {
+    let outcome = first(&proxy_extension("name: pathy", "{backend: {services: [{url: 'http://x/base/', tls: {}}]}}"));
+    assert_eq!(url(&outcome.snapshot, "pathy"), "x/base");
+    let verdict = about(&outcome, "pathy");
+    assert_eq!(verdict.state, State::Accepted);
+    assert_eq!(verdict.problems[0].field, "spec.backend.services[0].tls");
+}
