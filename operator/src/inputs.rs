@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dataplane::application::Application;
+use dataplane::application::{self, Application, Applications};
 use dataplane::project::ProjectSource;
 
 use crate::objects::{ConfigMap, Object, ObjectKey, ObjectKind, ProxyExtensionObject, Secret};
@@ -13,7 +13,8 @@ pub struct Inputs {
     pub config_maps: BTreeMap<ObjectKey, ConfigMap>,
     pub secrets: BTreeMap<ObjectKey, Secret>,
     pub projects: BTreeMap<ObjectKey, ProjectSource>,
-    pub applications: BTreeMap<ObjectKey, Arc<Application>>,
+    /// As the snapshot holds them: what did not change is shared from one snapshot to the next.
+    pub applications: Applications,
     pub proxy_extensions: BTreeMap<ObjectKey, ProxyExtensionObject>,
 }
 
@@ -24,9 +25,46 @@ impl Inputs {
             Object::ConfigMap(object) => self.config_maps.insert(key, object).is_none(),
             Object::Secret(object) => self.secrets.insert(key, object).is_none(),
             Object::AppProject(object) => self.projects.insert(key, object).is_none(),
-            Object::Application(object) => self.applications.insert(key, object).is_none(),
+            Object::Application(object) => self.insert_application(&key, object),
             Object::ProxyExtension(object) => self.proxy_extensions.insert(key, *object).is_none(),
         }
+    }
+
+    /// An application that is what it was leaves the map as it is.
+    fn insert_application(&mut self, key: &ObjectKey, application: Arc<Application>) -> bool {
+        let key = application::key(&key.namespace, &key.name);
+        match self.applications.get(&key) {
+            Some(known) if *known == application => false,
+            _ => self.applications.insert(key, application).is_none(),
+        }
+    }
+
+    pub fn remove(&mut self, kind: ObjectKind, key: &ObjectKey) {
+        match kind {
+            ObjectKind::ConfigMap => drop(self.config_maps.remove(key)),
+            ObjectKind::Secret => drop(self.secrets.remove(key)),
+            ObjectKind::AppProject => drop(self.projects.remove(key)),
+            ObjectKind::Application => {
+                drop(self.applications.remove(&application::key(&key.namespace, &key.name)));
+            }
+            ObjectKind::ProxyExtension => drop(self.proxy_extensions.remove(key)),
+        }
+    }
+
+    /// Makes the applications those of `before` wherever they are the same, so that they are shared.
+    pub fn share_applications(&mut self, before: &Self) {
+        let mut shared = before.applications.clone();
+        for (key, application) in &self.applications {
+            if before.applications.get(key) != Some(application) {
+                shared.insert(key.clone(), application.clone());
+            }
+        }
+        if shared.len() > self.applications.len() {
+            for key in before.applications.keys().filter(|key| !self.applications.contains_key(*key)) {
+                shared.remove(key);
+            }
+        }
+        self.applications = shared;
     }
 
     pub fn get(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Object> {
@@ -34,7 +72,10 @@ impl Inputs {
             ObjectKind::ConfigMap => self.config_maps.get(key).cloned().map(Object::ConfigMap),
             ObjectKind::Secret => self.secrets.get(key).cloned().map(Object::Secret),
             ObjectKind::AppProject => self.projects.get(key).cloned().map(Object::AppProject),
-            ObjectKind::Application => self.applications.get(key).cloned().map(Object::Application),
+            ObjectKind::Application => {
+                let key = application::key(&key.namespace, &key.name);
+                self.applications.get(&key).cloned().map(Object::Application)
+            }
             ObjectKind::ProxyExtension => {
                 self.proxy_extensions.get(key).cloned().map(|object| Object::ProxyExtension(Box::new(object)))
             }

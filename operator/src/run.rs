@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use dataplane::metrics::{IdleConnections, Metrics};
@@ -19,11 +20,8 @@ use crate::admin::Admin;
 use crate::cli::ServingOptions;
 use crate::controller::{Controller, Report};
 use crate::metrics::ControllerMetrics;
-use crate::sources::folder::{Folder, StopWatch, Watch};
+use crate::sources::folder::{Folder, LONGEST_WRITE, StopWatch, Watch};
 use crate::verdict::{State, Verdict};
-
-/// How often in a row a reading is put off because the folder changed while it was read.
-const MOST_REREADS: usize = 3;
 
 pub(crate) fn run(
     folder: &Path,
@@ -199,26 +197,22 @@ struct Source {
 impl Source {
     fn follow(&mut self, mut watch: Watch) {
         while watch.changed() {
-            let mut rereads = 0;
-            loop {
-                let reading = self.reader.read();
-                // What was read while it was written may be half of it.
-                if watch.changed_again() && rereads < MOST_REREADS {
-                    rereads += 1;
-                    continue;
+            let started = Instant::now();
+            let mut reading = self.reader.read();
+            // What was read while it was written may be half of it.
+            while watch.changes_still() && started.elapsed() < LONGEST_WRITE {
+                reading = self.reader.read();
+            }
+            match reading {
+                Ok((inputs, verdicts)) => {
+                    let report = self.controller.apply(inputs, verdicts);
+                    report.log_changes(&self.report);
+                    self.report = report;
                 }
-                match reading {
-                    Ok((inputs, verdicts)) => {
-                        let report = self.controller.apply(inputs, verdicts);
-                        report.log_changes(&self.report);
-                        self.report = report;
-                    }
-                    Err(error) => {
-                        let folder = self.folder.display();
-                        error!(%folder, %error, "the folder cannot be read; what was read last stays in effect");
-                    }
+                Err(error) => {
+                    let folder = self.folder.display();
+                    error!(%folder, %error, "the folder cannot be read; what was read last stays in effect");
                 }
-                break;
             }
         }
     }

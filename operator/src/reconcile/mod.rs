@@ -20,7 +20,6 @@ mod settings;
 use std::sync::Arc;
 
 use dataplane::Snapshot;
-use dataplane::application::{self, Applications};
 
 use crate::inputs::Inputs;
 use crate::verdict::Verdict;
@@ -67,7 +66,6 @@ pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
     let clusters = clusters::read(inputs, namespace, &mut verdicts);
     let mut extension_texts = memory.extension_texts.clone();
     let extensions = extensions::read(inputs, namespace, &references, &mut extension_texts, before, &mut verdicts);
-    let applications = applications(inputs, before);
     let snapshot = Arc::new(Snapshot {
         settings: kept(before.map(|b| &b.settings), settings),
         accounts: kept(before.map(|b| &b.accounts), accounts),
@@ -75,7 +73,7 @@ pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
         policy,
         projects,
         clusters: kept(before.map(|b| &b.clusters), clusters),
-        applications,
+        applications: inputs.applications.clone(),
         extensions: kept(before.map(|b| &b.extensions), extensions),
         revoked: before.map(|b| b.revoked.clone()).unwrap_or_default(),
     });
@@ -89,31 +87,6 @@ fn kept<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
         Some(before) if **before == now => before.clone(),
         _ => Arc::new(now),
     }
-}
-
-/// Grows out of the map before, so that what did not change is shared.
-fn applications(inputs: &Inputs, before: Option<&Snapshot>) -> Applications {
-    let mut applications = before.map(|before| before.applications.clone()).unwrap_or_default();
-    let mut kept = 0;
-    for (key, application) in &inputs.applications {
-        let key = application::key(&key.namespace, &key.name);
-        match applications.get(&key) {
-            Some(known) if **known == **application => kept += 1,
-            _ => {
-                applications.insert(key, application.clone());
-                kept += 1;
-            }
-        }
-    }
-    if applications.len() > kept {
-        let current: std::collections::HashSet<Box<str>> =
-            inputs.applications.keys().map(|key| application::key(&key.namespace, &key.name)).collect();
-        let gone: Vec<Box<str>> = applications.keys().filter(|key| !current.contains(*key)).cloned().collect();
-        for key in gone {
-            applications.remove(&key);
-        }
-    }
-    applications
 }
 
 /// `true`/`false` as Go's `strconv.ParseBool` reads them.

@@ -9,18 +9,32 @@ use crate::verdict::{State, Verdict};
 
 const NAMESPACE: &str = "argocd";
 
-/// What a folder with these manifests comes to.
-fn outcome(manifests: &str, memory: &Memory) -> Outcome {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("world.yaml"), manifests).unwrap();
-    let mut reader = Folder::new(folder.path(), NAMESPACE);
-    let (inputs, verdicts) = reader.read().unwrap();
-    assert_eq!(verdicts, []);
-    reconcile(inputs, NAMESPACE, memory)
+/// A folder whose manifests are rewritten and reconciled again.
+struct World {
+    folder: tempfile::TempDir,
+    reader: Folder,
+    memory: Memory,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let reader = Folder::new(folder.path(), NAMESPACE);
+        Self { folder, reader, memory: Memory::default() }
+    }
+
+    fn apply(&mut self, manifests: &str) -> Outcome {
+        std::fs::write(self.folder.path().join("world.yaml"), manifests).unwrap();
+        let (inputs, verdicts) = self.reader.read().unwrap();
+        assert_eq!(verdicts, []);
+        let outcome = reconcile(inputs, NAMESPACE, &self.memory);
+        self.memory = outcome.memory.clone();
+        outcome
+    }
 }
 
 fn first(manifests: &str) -> Outcome {
-    outcome(manifests, &Memory::default())
+    World::new().apply(manifests)
 }
 
 fn config(data: &str) -> String {
@@ -148,9 +162,10 @@ fn a_header_reads_only_secrets_that_it_may() {
 fn what_cannot_be_read_keeps_its_last_readable_version() {
     let good = extensions("extensions:\n- name: kept\n  backend: {services: [{url: 'http://one'}]}\n")
         + &rbac("p, a, extensions, invoke, *, allow");
-    let before = first(&good);
+    let mut world = World::new();
+    let before = world.apply(&good);
     let broken = extensions("extensions: [\n") + &rbac("p, a, extensions");
-    let after = outcome(&broken, &before.memory);
+    let after = world.apply(&broken);
     assert_eq!(names(&after.snapshot), ["kept"]);
     assert!(Arc::ptr_eq(after.snapshot.policy.as_ref().unwrap(), before.snapshot.policy.as_ref().unwrap()));
     assert!(after.snapshot.is_same_as(&before.snapshot));
@@ -164,9 +179,10 @@ fn what_cannot_be_read_keeps_its_last_readable_version() {
 
 #[test]
 fn removing_everything_removes_everything() {
-    let before = first(&extensions("extensions:\n- name: gone\n  backend: {services: [{url: 'http://one'}]}\n"));
-    assert_eq!(names(&outcome(&config("  url: https://x"), &before.memory).snapshot), [""; 0]);
-    assert_eq!(names(&outcome("", &before.memory).snapshot), [""; 0]);
+    let mut world = World::new();
+    world.apply(&extensions("extensions:\n- name: gone\n  backend: {services: [{url: 'http://one'}]}\n"));
+    assert_eq!(names(&world.apply(&config("  url: https://x")).snapshot), [""; 0]);
+    assert_eq!(names(&world.apply("").snapshot), [""; 0]);
 }
 
 #[test]
@@ -179,21 +195,20 @@ fn parts_that_did_not_change_stay_the_same() {
     let base = extensions(
         "extensions:\n- name: one\n  backend: {services: [{url: 'http://one'}]}\n- name: two\n  backend: {services: [{url: 'http://two'}]}\n",
     ) + &rbac("p, a, extensions, invoke, *, allow");
-    let before = first(&(base.clone() + &application("a", "p") + &application("b", "p")));
-    let same = outcome(&(base.clone() + &application("a", "p") + &application("b", "p")), &before.memory);
+    let mut world = World::new();
+    let before = world.apply(&(base.clone() + &application("a", "p") + &application("b", "p")));
+    let same = world.apply(&(base.clone() + &application("a", "p") + &application("b", "p")));
     assert!(same.snapshot.is_same_as(&before.snapshot));
 
-    let moved = outcome(&(base.clone() + &application("a", "q") + &application("b", "p")), &before.memory);
+    let moved = world.apply(&(base.clone() + &application("a", "q") + &application("b", "p")));
     let (now, then) = (&moved.snapshot, &before.snapshot);
     assert!(!now.is_same_as(then));
     assert!(Arc::ptr_eq(&now.extensions, &then.extensions) && Arc::ptr_eq(&now.projects, &then.projects));
     assert!(Arc::ptr_eq(&now.applications["argocd:b"], &then.applications["argocd:b"]));
     assert_eq!(&*now.applications["argocd:a"].project, "q");
 
-    let edited = outcome(
-        &(base.replace("http://two", "http://other") + &application("a", "p") + &application("b", "p")),
-        &before.memory,
-    );
+    let edited =
+        world.apply(&(base.replace("http://two", "http://other") + &application("a", "p") + &application("b", "p")));
     let (now, then) = (&edited.snapshot.extensions, &before.snapshot.extensions);
     assert!(Arc::ptr_eq(&now["one"], &then["one"]));
     assert!(!Arc::ptr_eq(&now["two"], &then["two"]));

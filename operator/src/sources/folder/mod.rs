@@ -20,7 +20,7 @@ use crate::inputs::Inputs;
 use crate::objects::Interner;
 use crate::verdict::{Place, Verdict};
 use manifests::{Manifest, parse};
-pub use watch::{StopWatch, Watch};
+pub use watch::{LONGEST_WRITE, StopWatch, Watch};
 
 /// Folders within folders that are followed; more is a loop of links.
 const MAX_DEPTH: usize = 16;
@@ -118,6 +118,7 @@ impl Folder {
                 }
             }
         }
+        inputs.share_applications(&self.inputs);
         self.inputs = inputs;
         (&self.inputs, verdicts)
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_millis(10);
 /// However many follow.
 const LONGEST_GATHERING: Duration = Duration::from_millis(50);
 /// A file that is being written is waited for, but not for ever.
-const LONGEST_WRITE: Duration = Duration::from_millis(200);
+pub const LONGEST_WRITE: Duration = Duration::from_millis(200);
 /// What the system's notices cannot show is looked for as often: links whose targets lie elsewhere, network drives.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -56,6 +56,16 @@ struct Fingerprint {
     changed: (i64, i64),
 }
 
+impl Fingerprint {
+    fn is_fresh(&self) -> bool {
+        let (seconds, nanos) = self.modified;
+        let since_1970 = u64::try_from(seconds).unwrap_or(0);
+        let modified = UNIX_EPOCH + Duration::new(since_1970, u32::try_from(nanos).unwrap_or(0));
+        // A time in the future comes from another machine's clock.
+        SystemTime::now().duration_since(modified).is_ok_and(|age| age < QUIET)
+    }
+}
+
 impl Watch {
     pub fn new(root: &Path) -> (Self, StopWatch) {
         let (sender, signals) = mpsc::channel();
@@ -80,7 +90,6 @@ impl Watch {
                 Ok(signal) => {
                     if self.note(signal) {
                         self.settle();
-                        self.fingerprint = fingerprint(&self.root);
                         return !self.stopped;
                     }
                 }
@@ -99,16 +108,19 @@ impl Watch {
         false
     }
 
-    /// Whether something changed since [`Self::changed`] returned: what was read meanwhile may be half of it.
-    pub fn changed_again(&mut self) -> bool {
-        let mut again = false;
+    /// Whether something changes still, so that what was read since [`Self::changed`] returned may be half of it.
+    /// Notices come late: a file that was modified just now counts as well.
+    pub fn changes_still(&mut self) -> bool {
+        let mut changes = false;
         while let Ok(signal) = self.signals.try_recv() {
-            again |= self.note(signal);
+            changes |= self.note(signal);
         }
-        if again {
+        self.fingerprint = fingerprint(&self.root);
+        if changes || self.fingerprint.iter().any(Fingerprint::is_fresh) {
             self.settle();
+            return !self.stopped;
         }
-        again && !self.stopped
+        false
     }
 
     fn settle(&mut self) {
