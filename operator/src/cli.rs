@@ -1,12 +1,19 @@
 //! The command line.
 
+mod argocd;
+mod redis;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::log::LogOptions;
+use crate::run::{Listeners, SourceOptions};
+use crate::sources::cluster::ClusterOptions;
 use crate::{demo, run};
+use argocd::ArgocdOptions;
+use redis::RedisOptions;
 
 /// Serves Argo CD's proxy extensions: every call authenticated, authorized, routed by the application's cluster.
 #[derive(Debug, Parser)]
@@ -20,17 +27,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the extensions that a folder of manifests describes
-    Run(RunOptions),
+    /// Serve the extensions that Argo CD's configuration describes
+    Run(Box<RunOptions>),
     /// Serve a small world with a backend and a signed-in user, to see how it works
     Demo(DemoOptions),
 }
 
 #[derive(Debug, Args)]
 struct RunOptions {
-    /// Folder with Argo CD's objects as YAML or JSON manifests, read again whenever it changes
+    /// Folder with Argo CD's objects as YAML or JSON manifests, read again whenever it changes [default: the cluster]
     #[arg(long, value_name = "DIR", env = "ARGOCD_EXTENSION_PROXY_FROM_DIR")]
-    from_dir: PathBuf,
+    from_dir: Option<PathBuf>,
     /// Argo CD's namespace
     #[arg(long, default_value = "argocd", env = "ARGOCD_EXTENSION_PROXY_NAMESPACE")]
     namespace: String,
@@ -42,6 +49,10 @@ struct RunOptions {
     admin_listen: String,
     #[command(flatten)]
     serving: ServingOptions,
+    #[command(flatten)]
+    argocd: ArgocdOptions,
+    #[command(flatten)]
+    redis: RedisOptions,
 }
 
 #[derive(Debug, Args)]
@@ -83,18 +94,28 @@ pub(crate) fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     cli.log.start();
     match cli.command {
-        Command::Run(options) => run::run(
-            &options.from_dir,
-            &options.namespace,
-            run::bind(&options.listen, "--listen")?,
-            run::bind(&options.admin_listen, "--admin-listen")?,
-            &options.serving,
-        ),
-        Command::Demo(options) => demo::demo(
-            bind_demo(options.listen.as_deref(), "--listen", 8080)?,
-            bind_demo(options.admin_listen.as_deref(), "--admin-listen", 8081)?,
-            &options.serving,
-        ),
+        Command::Run(options) => {
+            let listeners = Listeners {
+                extensions: run::bind(&options.listen, "--listen")?,
+                admin: run::bind(&options.admin_listen, "--admin-listen")?,
+            };
+            let source = match &options.from_dir {
+                Some(folder) => SourceOptions::Folder { folder, namespace: &options.namespace },
+                None => SourceOptions::Cluster(Box::new(ClusterOptions {
+                    namespace: options.namespace.clone(),
+                    overrides: options.argocd.overrides(),
+                    redis: options.redis.read()?,
+                })),
+            };
+            run::run(source, listeners, &options.serving)
+        }
+        Command::Demo(options) => {
+            let listeners = Listeners {
+                extensions: bind_demo(options.listen.as_deref(), "--listen", 8080)?,
+                admin: bind_demo(options.admin_listen.as_deref(), "--admin-listen", 8081)?,
+            };
+            demo::demo(listeners, &options.serving)
+        }
     }
 }
 

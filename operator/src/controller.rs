@@ -68,7 +68,27 @@ impl Controller {
         let mut verdicts = source_verdicts;
         verdicts.extend(outcome.verdicts);
         self.memory = outcome.memory;
-        let snapshot = outcome.snapshot;
+        let changed = self.publish(outcome.snapshot);
+        let report = Arc::new(Report { reconciled_at: Timestamp::now(), verdicts });
+        self.metrics.reconciled(changed, started.elapsed());
+        self.metrics.counted(report.counts());
+        if let Some(before) = &*self.reports.borrow() {
+            report.log_changes(before);
+        }
+        self.reports.send_replace(Some(report.clone()));
+        report
+    }
+
+    /// The same where nothing changed but applications and revocations: no verdict depends on them.
+    pub fn apply_lookups(&mut self, inputs: &Inputs) {
+        let started = Instant::now();
+        if let Some(snapshot) = self.memory.with_lookups(inputs).cloned() {
+            let changed = self.publish(snapshot);
+            self.metrics.reconciled(changed, started.elapsed());
+        }
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) -> bool {
         let changed = self.snapshots.send_if_modified(|current| {
             let changed = current.as_ref().is_none_or(|current| !current.is_same_as(&snapshot));
             if changed {
@@ -76,10 +96,10 @@ impl Controller {
             }
             changed
         });
-        let report = Arc::new(Report { reconciled_at: Timestamp::now(), verdicts });
-        self.metrics.reconciled(changed, started.elapsed(), SystemTime::now(), &report);
-        self.reports.send_replace(Some(report.clone()));
-        report
+        if changed {
+            self.metrics.published(SystemTime::now());
+        }
+        changed
     }
 }
 

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use dataplane::application::{self, Application, Applications};
 use dataplane::project::ProjectSource;
 
+use hashbrown::HashSet;
+
 use crate::objects::{ConfigMap, Object, ObjectKey, ObjectKind, ProxyExtensionObject, Secret};
+
+/// Where Argo CD keeps what its components are started with.
+pub const PARAMS_CONFIG: &str = "argocd-cmd-params-cm";
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inputs {
@@ -16,6 +21,10 @@ pub struct Inputs {
     /// As the snapshot holds them: what did not change is shared from one snapshot to the next.
     pub applications: Applications,
     pub proxy_extensions: BTreeMap<ObjectKey, ProxyExtensionObject>,
+    /// Ids of revoked tokens.
+    pub revoked: Arc<HashSet<Box<str>>>,
+    /// What flags and environment variables set instead of `argocd-cmd-params-cm`.
+    pub overrides: BTreeMap<&'static str, String>,
 }
 
 impl Inputs {
@@ -85,6 +94,16 @@ impl Inputs {
     /// The data of a ConfigMap.
     pub fn config(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, String>> {
         self.config_maps.get(&ObjectKey::new(namespace, name)).map(|config| &config.data)
+    }
+
+    /// A key of `argocd-cmd-params-cm`, or what overrides it.
+    pub fn parameter(&self, namespace: &str, key: &str) -> Option<&str> {
+        let written = || self.config(namespace, PARAMS_CONFIG).and_then(|params| params.get(key));
+        self.overrides.get(key).or_else(written).map(String::as_str)
+    }
+
+    pub fn application_namespaces(&self, namespace: &str) -> &str {
+        self.parameter(namespace, "application.namespaces").unwrap_or_default()
     }
 
     pub fn secret(&self, namespace: &str, name: &str) -> Option<&Secret> {

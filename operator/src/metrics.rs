@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::controller::Report;
+use crate::controller::Counts;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
@@ -66,18 +66,57 @@ impl ControllerMetrics {
         );
     }
 
-    pub(crate) fn reconciled(&self, changed: bool, took: Duration, now: SystemTime, report: &Report) {
+    pub(crate) fn reconciled(&self, changed: bool, took: Duration) {
         let result = if changed { "changed" } else { "unchanged" };
         self.reconciles.get_or_create(&ResultLabels { result }).inc();
         self.duration.observe(took.as_secs_f64());
-        if changed {
-            self.snapshot_at.set(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        }
-        let counts = report.counts();
+    }
+
+    pub(crate) fn published(&self, now: SystemTime) {
+        self.snapshot_at.set(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    }
+
+    pub(crate) fn counted(&self, counts: Counts) {
         for (state, count) in
             [("accepted", counts.accepted), ("invalid", counts.invalid), ("conflicted", counts.conflicted)]
         {
             self.extensions.get_or_create(&StateLabels { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
+}
+
+/// How the sources in a cluster do.
+#[derive(Debug, Clone, Default)]
+pub struct SourceMetrics {
+    failing: Family<SourceLabels, Gauge>,
+    failures: Family<SourceLabels, Counter>,
+}
+
+impl SourceMetrics {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "argocd_extension_proxy_source_failing",
+            "Whether a source cannot be read now, so that what it said last stays in effect",
+            self.failing.clone(),
+        );
+        registry.register(
+            "argocd_extension_proxy_source_failures",
+            "Times that a source could not be read",
+            self.failures.clone(),
+        );
+    }
+
+    pub(crate) fn failed(&self, source: &'static str) {
+        self.failures.get_or_create(&SourceLabels { source }).inc();
+        self.failing.get_or_create(&SourceLabels { source }).set(1);
+    }
+
+    pub(crate) fn works(&self, source: &'static str) {
+        self.failing.get_or_create(&SourceLabels { source }).set(0);
     }
 }

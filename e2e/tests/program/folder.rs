@@ -78,6 +78,10 @@ async fn what_cannot_be_read_leaves_its_last_version_in_effect() {
         .unwrap();
     becomes(&program, &world, "renamed", 200).await;
     assert_eq!(status(&program, &world, "httpbin").await, 404);
+    world.write("extension-mine.yaml", "").unwrap();
+    becomes(&program, &world, "mine", 404).await;
+    world.write("extension-mine.yaml", &good).unwrap();
+    becomes(&program, &world, "mine", 200).await;
     world.remove("extension-mine.yaml").unwrap();
     becomes(&program, &world, "mine", 404).await;
 }

@@ -3,13 +3,12 @@
 mod backend;
 mod user;
 
-use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::cli::ServingOptions;
-use crate::run::{self, Proxy};
+use crate::run::{self, Listeners, Proxy};
 
 const NAMESPACE: &str = "argocd";
 const USER: &str = "alice";
@@ -22,7 +21,7 @@ const WORLD: [(&str, &str); 4] = [
     ("proxy-extensions.yaml", include_str!("world/proxy-extensions.yaml")),
 ];
 
-pub(crate) fn demo(listener: TcpListener, admin_listener: TcpListener, serving: &ServingOptions) -> Result<()> {
+pub(crate) fn demo(listeners: Listeners, serving: &ServingOptions) -> Result<()> {
     let runtime = run::runtime()?;
     let backend = runtime.block_on(backend::start())?;
     let folder = tempfile::Builder::new().prefix("argocd-extension-proxy-demo-").tempdir()?;
@@ -30,9 +29,9 @@ pub(crate) fn demo(listener: TcpListener, admin_listener: TcpListener, serving: 
     write_world(folder.path(), &format!("http://{backend}"), &signing_key)?;
     let token = user::sign_in(USER, &signing_key)?;
 
-    let proxy = Proxy::start(folder.path(), NAMESPACE, listener, admin_listener, serving)?;
+    let (proxy, report) = Proxy::on_folder(folder.path(), NAMESPACE, listeners, serving)?;
     let calls = Calls { base: format!("http://{}", proxy.address), token };
-    run::print(&proxy.report.summary(&folder.path().display().to_string()));
+    run::print(&report.summary(&folder.path().display().to_string()));
     run::print(&proxy.addresses());
     run::print(&calls.text());
     let answer = runtime.block_on(backend::get(proxy.address, "/extensions/echo/hello", &calls.headers()))?;

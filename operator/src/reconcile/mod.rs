@@ -28,7 +28,6 @@ use references::References;
 
 const CONFIG: &str = "argocd-cm";
 const RBAC_CONFIG: &str = "argocd-rbac-cm";
-const PARAMS_CONFIG: &str = "argocd-cmd-params-cm";
 const SECRET: &str = "argocd-secret";
 
 /// What the reconcile remembers from one run to the next.
@@ -39,8 +38,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
-        self.snapshot.as_ref()
+    /// Takes over applications and revocations, which decide nothing but themselves, and leaves the rest.
+    pub fn with_lookups(&mut self, inputs: &Inputs) -> Option<&Arc<Snapshot>> {
+        let before = self.snapshot.as_ref()?;
+        let now = Snapshot {
+            applications: inputs.applications.clone(),
+            revoked: inputs.revoked.clone(),
+            ..Snapshot::clone(before)
+        };
+        Some(self.snapshot.insert(Arc::new(now)))
     }
 }
 
@@ -75,7 +81,7 @@ pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
         clusters: kept(before.map(|b| &b.clusters), clusters),
         applications: inputs.applications.clone(),
         extensions: kept(before.map(|b| &b.extensions), extensions),
-        revoked: before.map(|b| b.revoked.clone()).unwrap_or_default(),
+        revoked: inputs.revoked.clone(),
     });
     let memory = Memory { snapshot: Some(snapshot.clone()), extension_texts };
     Outcome { snapshot, verdicts, memory }

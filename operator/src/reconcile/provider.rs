@@ -8,7 +8,7 @@ use dataplane::Snapshot;
 use dataplane::token::oidc::{Provider, ProviderConfig};
 
 use super::references::References;
-use super::{CONFIG, PARAMS_CONFIG, config_map, parse_bool};
+use super::{CONFIG, config_map, parse_bool};
 use crate::inputs::Inputs;
 use crate::verdict::{Place, Verdict};
 use crate::yaml::{self, Kind, Node};
@@ -29,8 +29,7 @@ pub(super) fn read(
     let (key, outcome) = match (text("oidc.config"), text("dex.config")) {
         (Some(oidc), _) => ("oidc.config", oidc_config(oidc, config, references)),
         (None, Some(dex)) => {
-            let params = inputs.config(namespace, PARAMS_CONFIG).unwrap_or(&empty);
-            ("dex.config", dex_config(dex, config, params).transpose()?)
+            ("dex.config", dex_config(dex, config, |key| inputs.parameter(namespace, key)).transpose()?)
         }
         (None, None) => return None,
     };
@@ -89,10 +88,10 @@ fn oidc_config(
 }
 
 /// `None` where the configuration names no connector, or Argo CD has no URL: then there is no Dex.
-fn dex_config(
+fn dex_config<'a>(
     text: &str,
     config: &BTreeMap<String, String>,
-    params: &BTreeMap<String, String>,
+    parameter: impl Fn(&str) -> Option<&'a str>,
 ) -> Result<Option<ProviderConfig>, Problem> {
     let node = document(text)?;
     let has_connectors =
@@ -100,9 +99,8 @@ fn dex_config(
     let Some(url) = config.get("url").filter(|url| has_connectors && !url.is_empty()) else {
         return Ok(None);
     };
-    let is_set = |key: &str| params.get(key).is_some_and(|value| parse_bool(value) == Some(true));
-    let server =
-        params.get("server.dex.server").map(String::as_str).filter(|server| !server.is_empty()).unwrap_or(DEX_SERVER);
+    let is_set = |key: &str| parameter(key).is_some_and(|value| parse_bool(value) == Some(true));
+    let server = parameter("server.dex.server").filter(|server| !server.is_empty()).unwrap_or(DEX_SERVER);
     let scheme = if is_set("server.dex.server.plaintext") { "http" } else { "https" };
     Ok(Some(ProviderConfig {
         issuer: format!("{url}/api/dex"),

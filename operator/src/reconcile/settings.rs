@@ -4,28 +4,27 @@ use crds::Problem;
 use dataplane::namespace::NamespacePatterns;
 use dataplane::snapshot::Settings;
 
-use super::{PARAMS_CONFIG, config_map, parse_bool};
-use crate::inputs::Inputs;
+use super::{config_map, parse_bool};
+use crate::inputs::{Inputs, PARAMS_CONFIG};
 use crate::verdict::{Place, Verdict};
 
 pub(super) fn read(inputs: &Inputs, namespace: &str, verdicts: &mut Vec<Verdict>) -> Settings {
-    let empty = Default::default();
-    let params = inputs.config(namespace, PARAMS_CONFIG).unwrap_or(&empty);
+    let parameter = |key| inputs.parameter(namespace, key);
     let mut problems = Vec::new();
-    let patterns = params.get("application.namespaces").map(String::as_str).unwrap_or_default();
+    let patterns = inputs.application_namespaces(namespace);
     let patterns = patterns.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
     let (application_namespaces, unreadable) = NamespacePatterns::new(patterns);
     problems.extend(unreadable.into_iter().map(|pattern| {
         let message = format!("{pattern:?} is no valid regular expression; no namespace matches it");
         Problem::error("application.namespaces", message)
     }));
-    if params.get("server.disable.auth").is_some_and(|value| parse_bool(value) == Some(true)) {
+    if parameter("server.disable.auth").is_some_and(|value| parse_bool(value) == Some(true)) {
         let message = "is on, but this program authenticates and authorizes every request all the same";
         problems.push(Problem::warning("server.disable.auth", message));
     }
     if !problems.is_empty() {
         verdicts.push(Verdict::on(Place::new(config_map(namespace, PARAMS_CONFIG), ""), problems));
     }
-    let root_path = params.get("server.rootpath").map(|path| path.trim_matches('/').to_owned());
+    let root_path = parameter("server.rootpath").map(|path| path.trim_matches('/').to_owned());
     Settings { namespace: namespace.to_owned(), root_path: root_path.unwrap_or_default(), application_namespaces }
 }

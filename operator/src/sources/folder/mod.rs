@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crds::Problem;
 
@@ -22,6 +23,8 @@ use crate::verdict::{Place, Verdict};
 use manifests::{Manifest, parse};
 pub use watch::{LONGEST_WRITE, StopWatch, Watch};
 
+/// A file that held objects and is empty is taken for one that is being written for so long.
+const LONGEST_EMPTY: Duration = Duration::from_secs(1);
 /// Folders within folders that are followed; more is a loop of links.
 const MAX_DEPTH: usize = 16;
 
@@ -43,6 +46,8 @@ struct File {
     manifests: Vec<Manifest>,
     /// Why the text that was seen last, or a part of it, could not be read.
     problems: Vec<Problem>,
+    /// Since when it is empty while what it held before stays in effect.
+    emptied: Option<Instant>,
 }
 
 impl Folder {
@@ -64,6 +69,7 @@ impl Folder {
         for path in paths {
             let file = self.files.entry(path.clone()).or_default();
             match std::fs::read(&path) {
+                Ok(text) if file.may_be_about_to_be_written(&text) => {}
                 Ok(text) => {
                     let hash = self.hasher.hash_one(&text);
                     if file.hash != Some(hash) {
@@ -82,6 +88,12 @@ impl Folder {
             }
         }
         Ok(self.assemble())
+    }
+
+    /// When to read again although nothing may change until then.
+    pub fn read_again_after(&self) -> Option<Duration> {
+        let is_emptied = |file: &File| file.emptied.is_some() && !file.manifests.is_empty();
+        self.files.values().any(is_emptied).then_some(LONGEST_EMPTY)
     }
 
     fn assemble(&mut self) -> (&Inputs, Vec<Verdict>) {
@@ -125,6 +137,15 @@ impl Folder {
 }
 
 impl File {
+    /// Most programs empty a file before they write it.
+    fn may_be_about_to_be_written(&mut self, text: &[u8]) -> bool {
+        if self.manifests.is_empty() || !text.trim_ascii().is_empty() {
+            self.emptied = None;
+            return false;
+        }
+        self.emptied.get_or_insert_with(Instant::now).elapsed() < LONGEST_EMPTY
+    }
+
     fn take(&mut self, path: &Path, text: &[u8], namespace: &str, interner: &mut Interner) {
         match parse(path, text, namespace, interner) {
             Ok((manifests, problems)) => {

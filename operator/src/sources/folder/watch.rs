@@ -14,6 +14,8 @@ use super::{is_hidden, manifest_files};
 
 /// Changes that follow each other more closely are read together.
 const QUIET: Duration = Duration::from_millis(10);
+/// A file that was modified so recently may be written to still, whatever was noticed of it.
+const FRESH: Duration = Duration::from_millis(25);
 /// However many follow.
 const LONGEST_GATHERING: Duration = Duration::from_millis(50);
 /// A file that is being written is waited for, but not for ever.
@@ -62,7 +64,7 @@ impl Fingerprint {
         let since_1970 = u64::try_from(seconds).unwrap_or(0);
         let modified = UNIX_EPOCH + Duration::new(since_1970, u32::try_from(nanos).unwrap_or(0));
         // A time in the future comes from another machine's clock.
-        SystemTime::now().duration_since(modified).is_ok_and(|age| age < QUIET)
+        SystemTime::now().duration_since(modified).is_ok_and(|age| age < FRESH)
     }
 }
 
@@ -83,16 +85,17 @@ impl Watch {
         (watch, stop)
     }
 
-    /// Waits for a change and until it is complete. `false` once stopped.
-    pub fn changed(&mut self) -> bool {
+    /// Waits for a change and until it is complete, or for as long as `at_most`. `false` once stopped.
+    pub fn changed(&mut self, at_most: Option<Duration>) -> bool {
         while !self.stopped {
-            match self.signals.recv_timeout(POLL) {
+            match self.signals.recv_timeout(at_most.unwrap_or(POLL)) {
                 Ok(signal) => {
                     if self.note(signal) {
                         self.settle();
                         return !self.stopped;
                     }
                 }
+                Err(RecvTimeoutError::Timeout) if at_most.is_some() => return true,
                 Err(RecvTimeoutError::Timeout) => {
                     let now = fingerprint(&self.root);
                     if now != self.fingerprint {

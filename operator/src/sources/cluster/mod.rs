@@ -1,0 +1,368 @@
+//! A cluster: every kind that is read is watched, and each change goes into the inputs and on to the controller.
+//!
+//! ```text
+//! a watch for each Scope ─┐
+//! revocations (Redis) ────┴─► Cluster: Inputs, changed in place ──► controller
+//! ```
+//! Nothing is published before every source has been read once. A source that is lost afterwards leaves what it
+//! said last in effect; its watch goes on by itself from where it was.
+
+mod scope;
+mod watched;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use crds::Problem;
+use futures_util::StreamExt;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, ExponentialBackoff};
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use crate::controller::Controller;
+use crate::inputs::Inputs;
+use crate::metrics::SourceMetrics;
+use crate::objects::{self, Interner, Object, ObjectKey, ObjectKind};
+use crate::sources::revocations::{self, RedisOptions, RevocationReceiver};
+use crate::verdict::{Place, Verdict};
+use scope::Scope;
+use watched::Watched;
+
+/// Signals that may wait; beyond, the watches wait.
+const SIGNALS: usize = 1024;
+/// Signals that are taken before what they changed is published.
+const MOST_AT_ONCE: usize = 4096;
+const DEFAULT_REDIS: &str = "argocd-redis:6379";
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+pub struct ClusterOptions {
+    /// Argo CD's own.
+    pub namespace: String,
+    /// What is set instead of `argocd-cmd-params-cm`.
+    pub overrides: BTreeMap<&'static str, String>,
+    /// Without addresses: where `redis.server` says. Without a password: the one in the Secret `argocd-redis`.
+    pub redis: RedisOptions,
+}
+
+pub struct Cluster {
+    client: Client,
+    options: ClusterOptions,
+    controller: Controller,
+    redis: watch::Sender<Option<RedisOptions>>,
+    revocations: RevocationReceiver,
+    metrics: SourceMetrics,
+    _revocations_task: AbortOnDropHandle<()>,
+    sender: mpsc::Sender<Signal>,
+    signals: mpsc::Receiver<Signal>,
+    watches: BTreeMap<Scope, Watch>,
+    inputs: Inputs,
+    interner: Interner,
+    undecodable: BTreeMap<(ObjectKind, ObjectKey), String>,
+    changes: Changes,
+    is_published: bool,
+}
+
+struct Signal {
+    scope: Scope,
+    event: Result<Event<Watched>, watcher::Error>,
+}
+
+/// What one watch has seen.
+struct Watch {
+    objects: HashMap<ObjectKey, Object>,
+    /// During a list: what it has brought so far.
+    listed: Option<HashSet<ObjectKey>>,
+    is_synced: bool,
+    is_failing: bool,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Changes {
+    configuration: bool,
+    /// Applications and revocations, of which there may be many and which decide nothing but themselves.
+    lookups: bool,
+}
+
+impl Cluster {
+    pub fn new(client: Client, options: ClusterOptions, controller: Controller, metrics: SourceMetrics) -> Self {
+        let (sender, signals) = mpsc::channel(SIGNALS);
+        let redis = watch::Sender::new(None);
+        let revoked = watch::Sender::new(None);
+        let revocations = revoked.subscribe();
+        let task = tokio::spawn(revocations::follow(redis.subscribe(), revoked, metrics.clone()));
+        let inputs = Inputs { overrides: options.overrides.clone(), ..Inputs::default() };
+        Self {
+            client,
+            options,
+            controller,
+            redis,
+            revocations,
+            metrics,
+            _revocations_task: AbortOnDropHandle::new(task),
+            sender,
+            signals,
+            watches: BTreeMap::new(),
+            inputs,
+            interner: Interner::default(),
+            undecodable: BTreeMap::new(),
+            changes: Changes::default(),
+            is_published: false,
+        }
+    }
+
+    /// Follows the cluster until the task is dropped.
+    pub async fn run(mut self) {
+        for scope in scope::configuration(&self.options.namespace) {
+            self.watch(scope);
+        }
+        loop {
+            tokio::select! {
+                signal = self.signals.recv() => {
+                    // Never none: this holds a sender itself.
+                    let mut next = signal;
+                    for _ in 0..MOST_AT_ONCE {
+                        let Some(signal) = next else { break };
+                        self.take(signal);
+                        next = self.signals.try_recv().ok();
+                    }
+                    if let Some(signal) = next {
+                        self.take(signal);
+                    }
+                }
+                changed = self.revocations.changed() => {
+                    if changed.is_err() {
+                        // Ended with the process.
+                        return;
+                    }
+                    if let Some(revoked) = &*self.revocations.borrow_and_update() {
+                        self.inputs.revoked = revoked.clone();
+                        self.changes.lookups = true;
+                    }
+                }
+            }
+            self.publish();
+        }
+    }
+
+    fn watch(&mut self, scope: Scope) {
+        let resource = scope.resource();
+        let api: Api<Watched> = match &scope.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let task = tokio::spawn(follow(api, scope.clone(), self.sender.clone()));
+        let watch = Watch {
+            objects: HashMap::new(),
+            listed: None,
+            is_synced: false,
+            is_failing: false,
+            _task: AbortOnDropHandle::new(task),
+        };
+        self.watches.insert(scope, watch);
+    }
+
+    fn take(&mut self, signal: Signal) {
+        let Signal { scope, event } = signal;
+        // One that is watched no longer may have had its say still under way.
+        let Some(watch) = self.watches.get_mut(&scope) else { return };
+        match event {
+            Ok(event) => {
+                if std::mem::take(&mut watch.is_failing) {
+                    info!("the watch of {scope} works again");
+                    self.metrics.works(scope.label());
+                }
+                self.take_event(&scope, event);
+            }
+            Err(error) => self.take_error(&scope, &error),
+        }
+    }
+
+    fn take_event(&mut self, scope: &Scope, event: Event<Watched>) {
+        let Some(watch) = self.watches.get_mut(scope) else { return };
+        match event {
+            Event::Init => watch.listed = Some(HashSet::new()),
+            Event::InitApply(object) | Event::Apply(object) => self.put(scope, object.object),
+            Event::Delete(object) => {
+                if let Some(key) = objects::key_of(&object.object, &self.options.namespace) {
+                    watch.objects.remove(&key);
+                    self.resolve(scope.kind, key);
+                }
+            }
+            Event::InitDone => {
+                let listed = watch.listed.take().unwrap_or_default();
+                let gone: Vec<ObjectKey> = watch.objects.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                for key in &gone {
+                    watch.objects.remove(key);
+                }
+                watch.is_synced = true;
+                gone.into_iter().for_each(|key| self.resolve(scope.kind, key));
+                let unlisted = |(kind, key): &&(ObjectKind, ObjectKey)| *kind == scope.kind && !listed.contains(key);
+                let gone: Vec<_> = self.undecodable.keys().filter(unlisted).cloned().collect();
+                gone.into_iter().for_each(|(kind, key)| self.resolve(kind, key));
+            }
+        }
+    }
+
+    fn put(&mut self, scope: &Scope, object: serde_json::Value) {
+        let Some(key) = objects::key_of(&object, &self.options.namespace) else { return };
+        let decoded = objects::decode(scope.kind, object, &mut self.interner);
+        let Some(watch) = self.watches.get_mut(scope) else { return };
+        if let Some(listed) = &mut watch.listed {
+            listed.insert(key.clone());
+        }
+        match decoded {
+            Ok(object) => {
+                if watch.objects.get(&key) == Some(&object) {
+                    return;
+                }
+                watch.objects.insert(key.clone(), object);
+                self.resolve(scope.kind, key);
+            }
+            Err(message) => {
+                watch.objects.remove(&key);
+                self.resolve(scope.kind, key.clone());
+                self.undecodable.insert((scope.kind, key), message);
+                self.changes.configuration = true;
+            }
+        }
+    }
+
+    /// Brings the inputs up to what the watches of this kind say of an object now.
+    fn resolve(&mut self, kind: ObjectKind, key: ObjectKey) {
+        let of_kind = self.watches.iter().filter(|(scope, _)| scope.kind == kind);
+        let seen = of_kind.filter_map(|(_, watch)| watch.objects.get(&key)).next().cloned();
+        let was_undecodable = self.undecodable.remove(&(kind, key.clone())).is_some();
+        match kind {
+            ObjectKind::Application if !was_undecodable => self.changes.lookups = true,
+            _ => self.changes.configuration = true,
+        }
+        match seen {
+            Some(object) => {
+                self.inputs.insert(key, object);
+            }
+            None => self.inputs.remove(kind, &key),
+        }
+    }
+
+    fn take_error(&mut self, scope: &Scope, error: &watcher::Error) {
+        self.metrics.failed(scope.label());
+        let Some(watch) = self.watches.get_mut(scope) else { return };
+        let status = api_status(error);
+        if scope.kind == ObjectKind::ProxyExtension && status == Some(404) {
+            // Without its CRD there is none. It is asked for again all the same.
+            if !watch.is_synced {
+                warn!("the CRD of ProxyExtensions is not installed: only argocd-cm counts until it is");
+            }
+            self.take_event(scope, Event::InitDone);
+            return;
+        }
+        if std::mem::replace(&mut watch.is_failing, true) {
+            return;
+        }
+        let effect = if watch.is_synced { "what it said last stays in effect" } else { "nothing is served without it" };
+        let remedy = match status {
+            Some(403) => "; grant the service account get, list and watch of it",
+            Some(404) => "; install its CRD",
+            _ => "",
+        };
+        warn!(error = error as &dyn std::error::Error, "the watch of {scope} fails: {effect}{remedy}");
+    }
+
+    fn publish(&mut self) {
+        if !self.follow_application_namespaces() || self.revocations.borrow().is_none() {
+            return;
+        }
+        if !std::mem::replace(&mut self.is_published, true) {
+            self.changes.configuration = true;
+        }
+        let changes = std::mem::take(&mut self.changes);
+        if changes.configuration {
+            let verdicts = self.undecodable.iter().map(|((kind, key), message)| {
+                let message = format!("{message}; it does not count until it is corrected");
+                let place = Place::new(format!("{} {key}", kind.as_str()), "");
+                Verdict::on(place, vec![Problem::error("", message)])
+            });
+            self.controller.apply(&self.inputs, verdicts.collect());
+        } else if changes.lookups {
+            self.controller.apply_lookups(&self.inputs);
+        }
+    }
+
+    /// Watches the applications that the configuration asks for. Whether every watch has been read once; only then
+    /// those go that are not asked for any more.
+    fn follow_application_namespaces(&mut self) -> bool {
+        let is_synced = |watches: &BTreeMap<Scope, Watch>| watches.values().all(|watch| watch.is_synced);
+        let are_applications = |scope: &Scope| scope.kind == ObjectKind::Application;
+        let mut configuration = self.watches.iter().filter(|(scope, _)| !are_applications(scope));
+        if !configuration.all(|(_, watch)| watch.is_synced) {
+            return false;
+        }
+        self.follow_redis_options();
+        let patterns = self.inputs.application_namespaces(&self.options.namespace);
+        let wanted = scope::applications(&self.options.namespace, patterns);
+        let new: Vec<Scope> = wanted.iter().filter(|scope| !self.watches.contains_key(*scope)).cloned().collect();
+        new.into_iter().for_each(|scope| self.watch(scope));
+        // What was served goes on being served while more is read.
+        if !is_synced(&self.watches) {
+            return self.is_published;
+        }
+        let unwanted = |scope: &&Scope| are_applications(scope) && !wanted.contains(scope);
+        let unwanted: Vec<Scope> = self.watches.keys().filter(unwanted).cloned().collect();
+        for scope in unwanted {
+            if let Some(watch) = self.watches.remove(&scope) {
+                watch.objects.into_keys().for_each(|key| self.resolve(scope.kind, key));
+            }
+        }
+        true
+    }
+
+    fn follow_redis_options(&self) {
+        let namespace = &self.options.namespace;
+        let mut options = self.options.redis.clone();
+        if options.addresses.is_empty() {
+            let configured = self.inputs.parameter(namespace, "redis.server").filter(|server| !server.is_empty());
+            options.addresses.push(configured.unwrap_or(DEFAULT_REDIS).to_owned());
+        }
+        if options.password.is_none() {
+            let password = self.inputs.secret(namespace, "argocd-redis").and_then(|secret| secret.text("auth"));
+            options.password = password.map(|password| password.trim().to_owned()).filter(|text| !text.is_empty());
+        }
+        self.redis.send_if_modified(|current| {
+            let changed = current.as_ref() != Some(&options);
+            *current = Some(options);
+            changed
+        });
+    }
+}
+
+async fn follow(api: Api<Watched>, scope: Scope, sender: mpsc::Sender<Signal>) {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(SHORTEST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times();
+    let events = kube::runtime::watcher(api, scope.watch()).backoff(ExponentialBackoff::from(pauses));
+    tokio::pin!(events);
+    while let Some(event) = events.next().await {
+        if sender.send(Signal { scope: scope.clone(), event }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The status code of the API server's refusal, where it is one.
+fn api_status(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
+}
