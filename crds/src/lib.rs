@@ -10,16 +10,23 @@
 
 pub mod draft;
 pub mod duration;
+mod extension_registry;
+mod manifest;
 mod name;
 mod problem;
 mod proxy_extension;
 mod url;
 pub mod valid;
 
+pub use extension_registry::{
+    ExtensionRegistry, ExtensionRegistrySpec, ExtensionRegistryStatus, RegistryEntry, ReplicaStatus,
+};
+pub use manifest::manifests;
 pub use name::{InvalidName, check_name};
 pub use problem::{Problem, Severity};
 pub use proxy_extension::{
-    Backend, ClusterMatch, Header, ProxyExtension, ProxyExtensionSpec, SecretKeySelector, Service, ValueSource,
+    Backend, ClusterMatch, Header, ProxyExtension, ProxyExtensionSpec, ProxyExtensionStatus, SecretKeySelector,
+    Service, ServiceStatus, ValueSource,
 };
 pub use url::{BackendUrl, Scheme};
 

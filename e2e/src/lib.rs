@@ -5,14 +5,20 @@
 //!                                        │
 //! client ────────────────────────────────┘──► Provider (OpenID Connect: discovery and keys)
 //! ```
+pub mod apiserver;
 pub mod backend;
+pub mod cases;
 pub mod client;
 pub mod http1;
 pub mod jws;
+pub mod process;
 pub mod program;
 pub mod provider;
 pub mod recordings;
+pub mod redis;
+pub mod stage;
 pub mod tls;
 pub mod token;
+pub mod tools;
 pub mod wait;
 pub mod world;

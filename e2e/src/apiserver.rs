@@ -1,0 +1,169 @@
+//! A real kube-apiserver with its etcd, RBAC on, and a user who may do everything.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use rcgen::KeyPair;
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port};
+use crate::{tools, wait};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ADMIN_TOKEN: &str = "the-tests-administrator";
+
+/// Ended and removed when dropped.
+pub struct ApiServer {
+    folder: TempDir,
+    etcd_port: u16,
+    peer_port: u16,
+    port: u16,
+    etcd: Process,
+    server: Process,
+}
+
+impl ApiServer {
+    /// Starts both and installs the kinds of Argo CD and of this project.
+    pub async fn start() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
+        // The key that service accounts' tokens are signed with, private and public half in one file each.
+        let key = KeyPair::generate()?;
+        fs::write(folder.path().join("sa.key"), key.serialize_pem())?;
+        fs::write(folder.path().join("sa.pub"), key.public_key_pem())?;
+        fs::write(folder.path().join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?;
+        let etcd = start_etcd(folder.path(), etcd_port, peer_port).await?;
+        let server = start_server(folder.path(), etcd_port, port).await?;
+        let this = Self { folder, etcd_port, peer_port, port, etcd, server };
+        this.write_kubeconfig("admin", ADMIN_TOKEN)?;
+        this.ready().await?;
+        for manifests in [include_str!("../argocd-crds.yaml"), &crds::manifests()] {
+            this.kubectl_with_input(&["apply", "--server-side", "-f", "-"], manifests)?;
+        }
+        this.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"])?;
+        Ok(this)
+    }
+
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// The administrator's.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// A kubeconfig with another token.
+    pub fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(format!("{name}.kubeconfig"));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+             clusters: [{{name: test, cluster: {{server: 'https://{}', insecure-skip-tls-verify: true}}}}]\n\
+             users: [{{name: test, user: {{token: '{token}'}}}}]\n\
+             contexts: [{{name: test, context: {{cluster: test, user: test, namespace: argocd}}}}]\n",
+            self.address()
+        );
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    pub async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
+        Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
+    }
+
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.kubectl_with_input(arguments, "")
+    }
+
+    /// What the real kubectl says.
+    pub fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let file = self.folder.path().join("input");
+        fs::write(&file, input)?;
+        let output = Command::new(tools::kubernetes()?.join("kubectl"))
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(arguments)
+            .env("HOME", self.folder.path())
+            .stdin(fs::File::open(file)?)
+            .output()
+            .context("starting kubectl")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(output.status.success(), "kubectl {arguments:?}: {}", text(&output.stderr));
+        Ok(text(&output.stdout))
+    }
+
+    /// Applies every manifest of a folder.
+    pub fn apply(&self, folder: &Path) -> Result<()> {
+        let folder = folder.to_str().context("a folder's name")?;
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", folder]).map(drop)
+    }
+
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.kill()
+    }
+
+    pub async fn restart(&mut self) -> Result<()> {
+        self.server = start_server(self.folder.path(), self.etcd_port, self.port).await?;
+        self.ready().await
+    }
+
+    pub async fn restart_etcd(&mut self) -> Result<()> {
+        self.etcd.kill()?;
+        self.etcd = start_etcd(self.folder.path(), self.etcd_port, self.peer_port).await?;
+        self.ready().await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let ready = || async { Ok(self.kubectl(&["get", "--raw", "/readyz"]).is_ok_and(|text| text == "ok")) };
+        for _ in 0..3 {
+            if wait::until("the API server is ready", ready).await.is_ok() {
+                return Ok(());
+            }
+        }
+        bail!("the API server does not become ready:\n{}", self.server.log())
+    }
+}
+
+async fn start_etcd(folder: &Path, port: u16, peer_port: u16) -> Result<Process> {
+    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+    let mut command = Command::new(tools::kubernetes()?.join("etcd"));
+    command
+        .arg("--data-dir")
+        .arg(folder.join("etcd"))
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync"]);
+    let mut etcd = Process::start(&mut command, &folder.join("etcd.log"))?;
+    etcd.listening(([127, 0, 0, 1], port).into(), PATIENCE).await?;
+    Ok(etcd)
+}
+
+async fn start_server(folder: &Path, etcd_port: u16, port: u16) -> Result<Process> {
+    let mut command = Command::new(tools::kubernetes()?.join("kube-apiserver"));
+    let file = |name: &str| folder.join(name).display().to_string();
+    command
+        .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
+        .arg(format!("--secure-port={port}"))
+        .arg(format!("--cert-dir={}", file("certificates")))
+        .arg(format!("--service-account-key-file={}", file("sa.pub")))
+        .arg(format!("--service-account-signing-key-file={}", file("sa.key")))
+        .arg(format!("--token-auth-file={}", file("tokens.csv")))
+        .args([
+            "--bind-address=127.0.0.1",
+            "--service-cluster-ip-range=10.0.0.0/24",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--authorization-mode=RBAC",
+            "--disable-admission-plugins=ServiceAccount",
+            "--endpoint-reconciler-type=none",
+        ]);
+    let mut server = Process::start(&mut command, &folder.join("kube-apiserver.log"))?;
+    server.listening(([127, 0, 0, 1], port).into(), PATIENCE).await?;
+    Ok(server)
+}

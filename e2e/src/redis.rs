@@ -1,0 +1,75 @@
+//! A real Redis.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::process::{Process, free_port};
+use crate::tools;
+
+pub const PASSWORD: &str = "the-tests-redis-password";
+
+/// Ended when dropped.
+pub struct Redis {
+    pub address: SocketAddr,
+    folder: TempDir,
+    process: Process,
+}
+
+impl Redis {
+    pub async fn start() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let process = launch(&folder, address).await?;
+        Ok(Self { address, folder, process })
+    }
+
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process = launch(&self.folder, self.address).await?;
+        Ok(())
+    }
+
+    /// Revokes a token as Argo CD does: a key, and a message.
+    pub async fn revoke(&self, id: &str) -> Result<()> {
+        self.command(&["SET", &format!("revoked-token|{id}"), "x"]).await?;
+        self.command(&["PUBLISH", "new-revoked-token", id]).await.map(drop)
+    }
+
+    pub async fn command(&self, words: &[&str]) -> Result<String> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let encode = |words: &[&str]| {
+            let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+            words
+        };
+        let login = format!("*2\r\n{}", encode(&["AUTH", PASSWORD]));
+        let command = format!("{login}*{}\r\n{}", words.len(), encode(words));
+        stream.write_all(command.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while answer.iter().filter(|byte| **byte == b'\n').count() < 2 {
+            ensure!(stream.read_buf(&mut answer).await? > 0, "Redis hung up");
+        }
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        ensure!(!answer.contains('-') || !answer.starts_with('-'), "{answer}");
+        Ok(answer)
+    }
+}
+
+async fn launch(folder: &TempDir, address: SocketAddr) -> Result<Process> {
+    let mut command = Command::new(tools::system("redis-server")?);
+    command
+        .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
+        .args(["--requirepass", PASSWORD, "--save", "", "--appendonly", "yes", "--dir"])
+        .arg(folder.path());
+    let mut process = Process::start(&mut command, &folder.path().join("redis.log"))?;
+    process.listening(address, Duration::from_secs(20)).await?;
+    Ok(process)
+}

@@ -1,0 +1,6 @@
+//! The running binary in a cluster: a real kube-apiserver with its etcd, and a real Redis.
+
+// What is not as expected fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod requests;
