@@ -23,7 +23,7 @@ pub use extension_registry::{
 };
 pub use manifest::manifests;
 pub use name::{InvalidName, check_name};
-pub use problem::{Problem, Severity};
+pub use problem::{Problem, Reason, Severity};
 pub use proxy_extension::{
     Backend, ClusterMatch, Header, ProxyExtension, ProxyExtensionSpec, ProxyExtensionStatus, SecretKeySelector,
     Service, ServiceStatus, ValueSource,

@@ -10,6 +10,39 @@ pub enum Severity {
     Error,
 }
 
+/// Why an entry cannot serve, in one word: the reasons of conditions and Events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reason {
+    /// The entry itself is wrong.
+    #[default]
+    Invalid,
+    /// Another extension has its name.
+    NameConflict,
+    /// Objects of its namespace do not count.
+    NamespaceNotAllowed,
+    /// Something that it refers to does not exist or holds no usable value.
+    RefNotFound,
+    /// It refers to something that it may not read.
+    RefNotPermitted,
+}
+
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::NameConflict => "NameConflict",
+            Self::NamespaceNotAllowed => "NamespaceNotAllowed",
+            Self::RefNotFound => "RefNotFound",
+            Self::RefNotPermitted => "RefNotPermitted",
+        }
+    }
+
+    /// Whether it is about what the entry refers to rather than about the entry.
+    pub fn is_about_references(self) -> bool {
+        matches!(self, Self::RefNotFound | Self::RefNotPermitted)
+    }
+}
+
 /// One finding about one field. `message` names the remedy and never holds a secret's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -19,20 +52,39 @@ pub struct Problem {
     pub message: String,
     /// Line within the text that the entry was read from, from 1, where it is known.
     pub line: Option<usize>,
+    pub reason: Reason,
 }
 
 impl Problem {
     pub fn error(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, field: field.into(), message: message.into(), line: None }
+        Self {
+            severity: Severity::Error,
+            field: field.into(),
+            message: message.into(),
+            line: None,
+            reason: Reason::Invalid,
+        }
     }
 
     pub fn warning(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, field: field.into(), message: message.into(), line: None }
+        Self {
+            severity: Severity::Warning,
+            field: field.into(),
+            message: message.into(),
+            line: None,
+            reason: Reason::Invalid,
+        }
     }
 
     #[must_use]
     pub fn at(mut self, line: Option<usize>) -> Self {
         self.line = line;
+        self
+    }
+
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.reason = reason;
         self
     }
 

@@ -68,6 +68,7 @@ impl ObjectKind {
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ConfigMap {
+    pub uid: String,
     pub data: BTreeMap<String, String>,
 }
 
@@ -109,6 +110,10 @@ pub struct ProxyExtensionObject {
     pub spec: ProxyExtensionSpec,
     /// RFC 3339, which sorts by time. Empty where unknown.
     pub created: String,
+    pub uid: String,
+    pub generation: Option<i64>,
+    /// As it was last written, by whomever.
+    pub status: Value,
     pub unknown_fields: Vec<String>,
 }
 
@@ -160,6 +165,8 @@ fn read<T: DeserializeOwned>(object: Value) -> Result<T, String> {
 #[serde(default)]
 struct RawMeta {
     name: String,
+    uid: String,
+    generation: Option<i64>,
     labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "creationTimestamp")]
     creation_timestamp: Option<String>,
@@ -168,13 +175,14 @@ struct RawMeta {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawConfigMap {
+    metadata: RawMeta,
     data: Option<BTreeMap<String, Option<String>>>,
 }
 
 impl From<RawConfigMap> for ConfigMap {
     fn from(raw: RawConfigMap) -> Self {
         let data = raw.data.unwrap_or_default().into_iter();
-        Self { data: data.map(|(key, value)| (key, value.unwrap_or_default())).collect() }
+        Self { uid: raw.metadata.uid, data: data.map(|(key, value)| (key, value.unwrap_or_default())).collect() }
     }
 }
 
@@ -342,6 +350,8 @@ fn proxy_extension(object: Value) -> Result<ProxyExtensionObject, String> {
         #[serde(default)]
         metadata: RawMeta,
         spec: ProxyExtensionSpec,
+        #[serde(default)]
+        status: Value,
     }
     let written = object.get("spec").cloned().unwrap_or_default();
     let raw: Raw = read(object)?;
@@ -351,6 +361,9 @@ fn proxy_extension(object: Value) -> Result<ProxyExtensionObject, String> {
     Ok(ProxyExtensionObject {
         spec: raw.spec,
         created: raw.metadata.creation_timestamp.unwrap_or_default(),
+        uid: raw.metadata.uid,
+        generation: raw.metadata.generation,
+        status: raw.status,
         unknown_fields,
     })
 }

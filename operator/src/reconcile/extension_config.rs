@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::draft::{BackendDraft, ClusterDraft, HeaderDraft, ServiceDraft, Text};
-use crds::{Problem, check_name};
+use crds::{Problem, Reason, check_name};
 
 use super::references::References;
 use crate::yaml::{self, Kind, Node};
@@ -252,7 +252,7 @@ impl Reader<'_> {
             None => Some(Text { value: text.to_owned(), reference: None, line }),
             Some(Ok(value)) => Some(Text { value, reference: Some(text.to_owned()), line }),
             Some(Err(why)) => {
-                problems.push(Problem::error(path, format!("{text:?}: {why}")).at(line));
+                problems.push(Problem::error(path, format!("{text:?}: {why}")).at(line).because(Reason::RefNotFound));
                 None
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crds::draft::BackendDraft;
 use crds::valid::{self, Backend, HeaderSource, Origin};
-use crds::{Problem, Scheme, SecretKeySelector, check_name};
+use crds::{Problem, Reason, Scheme, SecretKeySelector, check_name};
 use dataplane::Snapshot;
 use dataplane::extension::{
     Address, ClusterMatch, ConnectionSettings, Extension, Extensions, Service, ServiceSettings,
@@ -37,7 +37,7 @@ pub(super) fn read(
     }
     for entry in entries {
         let place = Place::new(object.as_str(), entry.place);
-        let resolve = |_: &SecretKeySelector| Err("is no field of argocd-cm".into());
+        let resolve = |_: &SecretKeySelector| Err((Reason::Invalid, "is no field of argocd-cm".into()));
         registry.add(place, entry.name, &entry.backend, Origin::ArgoCdConfigMap, entry.problems, resolve);
     }
     let mut objects: Vec<_> = inputs.proxy_extensions.iter().collect();
@@ -60,7 +60,7 @@ fn add_object(
         object.unknown_fields.iter().map(|field| Problem::warning(field, "is not known and has no effect")).collect();
     if key.namespace != namespace {
         let message = format!("only ProxyExtensions in Argo CD's namespace {namespace:?} count; move it there");
-        problems.push(Problem::error("metadata.namespace", message));
+        problems.push(Problem::error("metadata.namespace", message).because(Reason::NamespaceNotAllowed));
     }
     if let Err(error) = check_name(&name) {
         problems.push(Problem::error("spec.name", format!("{name:?}: {error}")));
@@ -71,29 +71,34 @@ fn add_object(
     registry.add(place, name, &backend, Origin::ProxyExtension, problems, resolve);
 }
 
+/// The value of a header, or why there is none.
+type Resolved = Result<String, (Reason, String)>;
+
 /// A Secret that a ProxyExtension may read: whoever may write one must not read Argo CD's keys through a header.
-fn header_secret(inputs: &Inputs, namespace: &str, selector: &SecretKeySelector) -> Result<String, String> {
+fn header_secret(inputs: &Inputs, namespace: &str, selector: &SecretKeySelector) -> Resolved {
     let SecretKeySelector { name, key } = selector;
-    let refused = |why: &str| Err(format!("the Secret {name:?} {why}"));
-    let Some(secret) = inputs.secret(namespace, name) else {
-        return refused("does not exist in the object's namespace; create it");
-    };
+    let refused = |reason, why: &str| Err((reason, format!("the Secret {name:?} {why}")));
     if name == SECRET {
-        return refused("holds Argo CD's own keys and may not be read; use a Secret of its own");
+        let why = "holds Argo CD's own keys and may not be read; use a Secret of its own";
+        return refused(Reason::RefNotPermitted, why);
     }
+    // Of a cluster only the labelled ones are seen at all.
+    let Some(secret) = inputs.secret(namespace, name) else {
+        let why = "does not exist in the object's namespace, or is not labelled app.kubernetes.io/part-of: argocd; create or label it";
+        return refused(Reason::RefNotFound, why);
+    };
     if secret.argocd_type().is_some() {
-        return refused("holds one of Argo CD's clusters or repositories and may not be read; use a Secret of its own");
+        let why = "holds one of Argo CD's clusters or repositories and may not be read; use a Secret of its own";
+        return refused(Reason::RefNotPermitted, why);
     }
     if !secret.is_part_of_argocd() {
-        return refused("is not labelled app.kubernetes.io/part-of: argocd; label it");
+        return refused(Reason::RefNotPermitted, "is not labelled app.kubernetes.io/part-of: argocd; label it");
     }
     if !secret.data.contains_key(key) {
-        return refused(&format!("has no key {key:?}; add it"));
+        return refused(Reason::RefNotFound, &format!("has no key {key:?}; add it"));
     }
-    secret
-        .text(key)
-        .map(|text| text.trim().to_owned())
-        .ok_or_else(|| format!("the key {key:?} of the Secret {name:?} is not UTF-8 text"))
+    let text = secret.text(key).map(|text| text.trim().to_owned());
+    text.ok_or_else(|| (Reason::RefNotFound, format!("the key {key:?} of the Secret {name:?} is not UTF-8 text")))
 }
 
 struct Registry<'a> {
@@ -113,7 +118,7 @@ impl Registry<'_> {
         draft: &BackendDraft,
         origin: Origin,
         mut problems: Vec<Problem>,
-        secret: impl Fn(&SecretKeySelector) -> Result<String, String>,
+        secret: impl Fn(&SecretKeySelector) -> Resolved,
     ) {
         // What could not even be read says all there is to say about the draft.
         let readable = !problems.iter().any(Problem::is_error);
@@ -130,7 +135,7 @@ impl Registry<'_> {
         if let Some(services) = services {
             if let Some(owner) = self.owners.get(&name) {
                 let message = format!("{owner} has this name already and is served; rename or remove one of them");
-                problems.push(Problem::error("name", message));
+                problems.push(Problem::error("name", message).because(Reason::NameConflict));
                 state = State::Conflicted;
             } else {
                 self.owners.insert(name.clone(), place.clone());
@@ -160,7 +165,7 @@ impl Registry<'_> {
 
 fn services(
     backend: &Backend,
-    secret: impl Fn(&SecretKeySelector) -> Result<String, String>,
+    secret: impl Fn(&SecretKeySelector) -> Resolved,
     problems: &mut Vec<Problem>,
 ) -> Option<Vec<ServiceSettings>> {
     let connection = ConnectionSettings {
@@ -195,7 +200,7 @@ fn services(
 fn headers(
     service: &valid::Service,
     path: &str,
-    secret: impl Fn(&SecretKeySelector) -> Result<String, String>,
+    secret: impl Fn(&SecretKeySelector) -> Resolved,
     problems: &mut Vec<Problem>,
 ) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let mut headers = Some(Vec::with_capacity(service.headers.len()));
@@ -205,19 +210,18 @@ fn headers(
             HeaderSource::Secret(selector) => secret(selector).and_then(|text| {
                 let value = valid::header_value(&text).filter(|value| !value.is_empty());
                 value.ok_or_else(|| {
-                    format!(
-                        "the key {:?} of the Secret {:?} is empty or holds a line break or another control character",
-                        selector.key, selector.name
-                    )
+                    let SecretKeySelector { name, key } = selector;
+                    let message = format!("the key {key:?} of the Secret {name:?} is empty or holds a line break or another control character");
+                    (Reason::RefNotFound, message)
                 })
             }),
         };
         match (value, &mut headers) {
             (Ok(value), Some(headers)) => headers.push((header.name.clone(), value)),
             (Ok(_), None) => {}
-            (Err(message), _) => {
-                problems
-                    .push(Problem::error(format!("{path}.headers[{}].valueFrom.secretKeyRef", header.name), message));
+            (Err((reason, message)), _) => {
+                let field = format!("{path}.headers[{}].valueFrom.secretKeyRef", header.name);
+                problems.push(Problem::error(field, message).because(reason));
                 headers = None;
             }
         }
