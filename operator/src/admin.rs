@@ -46,6 +46,8 @@ struct Status<'a> {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reconciled_at: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    hash: &'a str,
     extensions: Counts,
     entries: &'a [Verdict],
 }
@@ -116,6 +118,7 @@ impl Admin {
             version: env!("CARGO_PKG_VERSION"),
             ready: self.is_ready(),
             reconciled_at: report.map(|report| report.reconciled_at.to_string()),
+            hash: report.map(|report| report.hash.as_str()).unwrap_or_default(),
             extensions: report.map(super::controller::Report::counts).unwrap_or_default(),
             entries: report.map(|report| report.verdicts.as_slice()).unwrap_or_default(),
         };

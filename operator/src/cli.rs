@@ -49,6 +49,9 @@ struct RunOptions {
     admin_listen: String,
     #[command(flatten)]
     serving: ServingOptions,
+    /// Name of this replica [default: the host's name and the process id]
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    replica_name: Option<String>,
     #[command(flatten)]
     argocd: ArgocdOptions,
     #[command(flatten)]
@@ -101,11 +104,14 @@ pub(crate) fn main() -> anyhow::Result<()> {
             };
             let source = match &options.from_dir {
                 Some(folder) => SourceOptions::Folder { folder, namespace: &options.namespace },
-                None => SourceOptions::Cluster(Box::new(ClusterOptions {
-                    namespace: options.namespace.clone(),
-                    overrides: options.argocd.overrides(),
-                    redis: options.redis.read()?,
-                })),
+                None => SourceOptions::Cluster {
+                    cluster: Box::new(ClusterOptions {
+                        namespace: options.namespace.clone(),
+                        overrides: options.argocd.overrides(),
+                        redis: options.redis.read()?,
+                    }),
+                    identity: options.replica_name.clone().unwrap_or_else(default_replica_name),
+                },
             };
             run::run(source, listeners, &options.serving)
         }
@@ -117,6 +123,11 @@ pub(crate) fn main() -> anyhow::Result<()> {
             demo::demo(listeners, &options.serving)
         }
     }
+}
+
+fn default_replica_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".into());
+    format!("{}-{}", host.trim().to_ascii_lowercase(), std::process::id())
 }
 
 fn bind_demo(address: Option<&str>, option: &str, port: u16) -> anyhow::Result<std::net::TcpListener> {

@@ -1,20 +1,23 @@
 //! Takes inputs whenever they changed, reconciles them, and publishes what came of it: the snapshot to the data
 //! plane, the verdicts to whoever reports them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use dataplane::Snapshot;
 use dataplane::snapshot::SnapshotReceiver;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::inputs::Inputs;
 use crate::metrics::ControllerMetrics;
+use crate::objects::{self, ObjectKey, ObjectKind, ProxyExtensionObject};
 use crate::reconcile::{Memory, reconcile};
+use crate::registry_hash::registry_hash;
 use crate::verdict::{Place, State, Verdict};
 
 /// What became of every entry at the last reconcile.
@@ -22,6 +25,11 @@ use crate::verdict::{Place, State, Verdict};
 pub struct Report {
     pub reconciled_at: Timestamp,
     pub verdicts: Vec<Verdict>,
+    /// Of the extensions that are served.
+    pub hash: String,
+    /// The objects that the verdicts are about, for those who write to them.
+    proxy_extensions: BTreeMap<ObjectKey, ProxyExtensionObject>,
+    config_maps: BTreeMap<ObjectKey, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -68,8 +76,15 @@ impl Controller {
         let mut verdicts = source_verdicts;
         verdicts.extend(outcome.verdicts);
         self.memory = outcome.memory;
+        let hash = registry_hash(&outcome.snapshot);
         let changed = self.publish(outcome.snapshot);
-        let report = Arc::new(Report { reconciled_at: Timestamp::now(), verdicts });
+        let report = Arc::new(Report {
+            reconciled_at: Timestamp::now(),
+            verdicts,
+            hash,
+            proxy_extensions: inputs.proxy_extensions.clone(),
+            config_maps: inputs.config_maps.iter().map(|(key, map)| (key.clone(), map.uid.clone())).collect(),
+        });
         self.metrics.reconciled(changed, started.elapsed());
         self.metrics.counted(report.counts());
         if let Some(before) = &*self.reports.borrow() {
@@ -115,6 +130,34 @@ impl Report {
             }
         }
         counts
+    }
+
+    /// The ProxyExtensions with what became of them.
+    pub(crate) fn proxy_extensions(&self) -> impl Iterator<Item = (&ObjectKey, &Verdict, &ProxyExtensionObject)> {
+        self.proxy_extensions.iter().filter_map(|(key, object)| {
+            let place = objects::describe(ObjectKind::ProxyExtension, key);
+            let about = |verdict: &&Verdict| verdict.extension.is_some() && verdict.place.object == place;
+            self.verdicts.iter().find(about).map(|verdict| (key, verdict, object))
+        })
+    }
+
+    /// A reference to an object by the name that it has in verdicts.
+    pub(crate) fn object(&self, name: &str) -> Option<ObjectReference> {
+        let reference = |kind: ObjectKind, api_version: &str, key: &ObjectKey, uid: &str| ObjectReference {
+            api_version: Some(api_version.into()),
+            kind: Some(kind.as_str().into()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        let is_named = |kind, key: &ObjectKey| objects::describe(kind, key) == name;
+        let config_map = self.config_maps.iter().find(|(key, _)| is_named(ObjectKind::ConfigMap, key));
+        let extension = || self.proxy_extensions.iter().find(|(key, _)| is_named(ObjectKind::ProxyExtension, key));
+        config_map.map(|(key, uid)| reference(ObjectKind::ConfigMap, "v1", key, uid)).or_else(|| {
+            let (key, object) = extension()?;
+            Some(reference(ObjectKind::ProxyExtension, "extensions.argoproj.io/v1alpha1", key, &object.uid))
+        })
     }
 
     /// Logs every entry that came, went or is judged otherwise than before.

@@ -9,12 +9,15 @@ pub mod cli;
 pub mod controller;
 mod demo;
 pub mod inputs;
+mod kube_error;
 mod log;
 pub mod metrics;
 pub mod objects;
 pub mod reconcile;
+mod registry_hash;
 mod run;
 pub mod sources;
+mod status;
 pub mod verdict;
 pub mod yaml;
 

@@ -5,7 +5,6 @@ use std::io::IsTerminal;
 use clap::{Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Directive;
 
 #[derive(Debug, Args)]
 pub(crate) struct LogOptions {
@@ -53,13 +52,17 @@ impl LogOptions {
         }
     }
 
-    /// Libraries say at most what they warn of: below that some of them write headers, and with them tokens.
+    /// Libraries say at most what they warn of, and the Kubernetes client errors only: below that some of them write
+    /// headers and answers, and with them tokens and secrets.
     fn filter(&self) -> EnvFilter {
         let level = self.log_level.filter();
-        let libraries = Directive::from(level.min(LevelFilter::WARN));
+        let libraries = level.min(LevelFilter::WARN);
+        let kubernetes = level.min(LevelFilter::ERROR);
         ["operator", "dataplane", "crds"]
             .iter()
-            .filter_map(|own| format!("{own}={level}").parse().ok())
-            .fold(EnvFilter::new("off").add_directive(libraries), EnvFilter::add_directive)
+            .map(|own| format!("{own}={level}"))
+            .chain(["kube_client", "kube_runtime"].iter().map(|library| format!("{library}={kubernetes}")))
+            .filter_map(|directive| directive.parse().ok())
+            .fold(EnvFilter::new("off").add_directive(libraries.into()), EnvFilter::add_directive)
     }
 }

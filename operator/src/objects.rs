@@ -66,6 +66,11 @@ impl ObjectKind {
     }
 }
 
+/// An object as messages name it: `ConfigMap argocd/argocd-cm`.
+pub fn describe(kind: ObjectKind, key: &ObjectKey) -> String {
+    format!("{} {key}", kind.as_str())
+}
+
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ConfigMap {
     pub uid: String,

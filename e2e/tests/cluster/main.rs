@@ -3,4 +3,9 @@
 // What is not as expected fails the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod edits;
+mod outages;
+mod permissions;
+mod replicas;
 mod requests;
+mod status;

@@ -68,7 +68,9 @@ fn conformance_of_extension_config() {
 
 fn inputs(case: &Case, data: &BTreeMap<String, String>) -> Inputs {
     let mut inputs = Inputs::default();
-    inputs.config_maps.insert(ObjectKey::new("argocd", "argocd-cm"), ConfigMap { data: data.clone(), ..ConfigMap::default() });
+    inputs
+        .config_maps
+        .insert(ObjectKey::new("argocd", "argocd-cm"), ConfigMap { data: data.clone(), ..ConfigMap::default() });
     let decoded = |text: &String| base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap();
     for (name, data) in &case.secrets {
         let secret = inputs.secrets.entry(ObjectKey::new("argocd", name)).or_default();

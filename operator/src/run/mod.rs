@@ -23,13 +23,14 @@ use crate::cli::ServingOptions;
 use crate::controller::{Controller, Report};
 use crate::metrics::{ControllerMetrics, SourceMetrics};
 use crate::sources::cluster::{Cluster, ClusterOptions};
+use crate::status::{Status, StatusOptions};
 use crate::verdict::{State, Verdict};
 use folder::FolderThread;
 
 /// Where the configuration comes from.
 pub(crate) enum SourceOptions<'a> {
     Folder { folder: &'a Path, namespace: &'a str },
-    Cluster(Box<ClusterOptions>),
+    Cluster { cluster: Box<ClusterOptions>, identity: String },
 }
 
 pub(crate) fn run(source: SourceOptions<'_>, listeners: Listeners, serving: &ServingOptions) -> Result<()> {
@@ -40,7 +41,9 @@ pub(crate) fn run(source: SourceOptions<'_>, listeners: Listeners, serving: &Ser
                 print(&report.summary(&folder.display().to_string()));
                 proxy
             }
-            SourceOptions::Cluster(options) => Proxy::on_cluster(*options, listeners, serving).await?,
+            SourceOptions::Cluster { cluster, identity } => {
+                Proxy::on_cluster(*cluster, identity, listeners, serving).await?
+            }
         };
         print(&format!("{}\n", proxy.addresses()));
         proxy.serve(serving).await
@@ -82,7 +85,7 @@ pub(crate) struct Proxy {
 
 enum Source {
     Folder(FolderThread),
-    Cluster(AbortOnDropHandle<()>),
+    Cluster { task: AbortOnDropHandle<()>, status: Status },
 }
 
 impl Proxy {
@@ -102,6 +105,7 @@ impl Proxy {
     /// Serves what the cluster says as soon as it has been read once.
     pub(crate) async fn on_cluster(
         options: ClusterOptions,
+        identity: String,
         listeners: Listeners,
         serving: &ServingOptions,
     ) -> Result<Self> {
@@ -111,8 +115,10 @@ impl Proxy {
         let client = Client::try_default()
             .await
             .context("neither a kubeconfig nor a service account was found; without a cluster use --from-dir DIR")?;
+        let status = StatusOptions { namespace: options.namespace.clone(), identity };
+        let status = Status::start(&client, status, parts.controller.reports(), &metrics);
         let cluster = Cluster::new(client, options, parts.controller, metrics);
-        let source = Source::Cluster(AbortOnDropHandle::new(tokio::spawn(cluster.run())));
+        let source = Source::Cluster { task: AbortOnDropHandle::new(tokio::spawn(cluster.run())), status };
         Self::new(parts.server, parts.admin, parts.admin_listener, source)
     }
 
@@ -144,7 +150,7 @@ impl Proxy {
             name = signals.next() => info!("{name} again: not waiting any longer"),
         }
         admin.abort();
-        self.source.stop();
+        self.source.stop().await;
         info!("ended");
         match outcome {
             Ok(()) => Ok(()),
@@ -158,7 +164,7 @@ impl Source {
     async fn ended(&mut self) {
         match self {
             Self::Folder(thread) => thread.ended().await,
-            Self::Cluster(task) => {
+            Self::Cluster { task, .. } => {
                 if let Err(error) = task.await {
                     error!(%error, "the task that follows the cluster ended abnormally");
                 }
@@ -166,9 +172,13 @@ impl Source {
         }
     }
 
-    fn stop(self) {
-        if let Self::Folder(thread) = self {
-            thread.stop();
+    async fn stop(self) {
+        match self {
+            Self::Folder(thread) => thread.stop(),
+            Self::Cluster { task, status } => {
+                drop(task);
+                status.stop().await;
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ use tracing::{info, warn};
 
 use crate::controller::Controller;
 use crate::inputs::Inputs;
+use crate::kube_error;
 use crate::metrics::SourceMetrics;
 use crate::objects::{self, Interner, Object, ObjectKey, ObjectKind};
 use crate::sources::revocations::{self, RedisOptions, RevocationReceiver};
@@ -253,7 +254,7 @@ impl Cluster {
     fn take_error(&mut self, scope: &Scope, error: &watcher::Error) {
         self.metrics.failed(scope.label());
         let Some(watch) = self.watches.get_mut(scope) else { return };
-        let status = api_status(error);
+        let status = kube_error::status(error);
         if scope.kind == ObjectKind::ProxyExtension && status == Some(404) {
             // Without its CRD there is none. It is asked for again all the same.
             if !watch.is_synced {
@@ -271,7 +272,7 @@ impl Cluster {
             Some(404) => "; install its CRD",
             _ => "",
         };
-        warn!(error = error as &dyn std::error::Error, "the watch of {scope} fails: {effect}{remedy}");
+        warn!(error = kube_error::describe_watch(error), "the watch of {scope} fails: {effect}{remedy}");
     }
 
     fn publish(&mut self) {
@@ -353,16 +354,5 @@ async fn follow(api: Api<Watched>, scope: Scope, sender: mpsc::Sender<Signal>) {
         if sender.send(Signal { scope: scope.clone(), event }).await.is_err() {
             return;
         }
-    }
-}
-
-/// The status code of the API server's refusal, where it is one.
-fn api_status(error: &watcher::Error) -> Option<u16> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
-        watcher::Error::WatchError(status) => Some(status.code),
-        _ => None,
     }
 }

@@ -1,0 +1,63 @@
+use crds::{Problem, ProxyExtensionStatus, Reason};
+use jiff::Timestamp;
+
+use super::{desired, is_same};
+use crate::verdict::{ExtensionReport, Place, State, Verdict};
+
+fn verdict(state: State, problems: Vec<Problem>) -> Verdict {
+    let extension = Some(ExtensionReport { name: "metrics".into(), services: vec![] });
+    Verdict { place: Place::new("ProxyExtension argocd/metrics", ""), state, extension, problems }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn said(status: &ProxyExtensionStatus) -> Vec<(&str, &str, &str, i64)> {
+    let condition =
+        |c: &'_ k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| c.last_transition_time.0.as_second();
+    status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str(), condition(c))).collect()
+}
+
+#[test]
+fn times_move_only_on_transitions() {
+    let good = desired(&verdict(State::Accepted, vec![]), Some(1), None, at(1));
+    assert_eq!(
+        said(&good),
+        [
+            ("Accepted", "True", "Accepted", 1),
+            ("ResolvedRefs", "True", "ResolvedRefs", 1),
+            ("Programmed", "True", "Programmed", 1)
+        ]
+    );
+    assert_eq!(good.route.as_deref(), Some("/extensions/metrics/"));
+
+    let again = desired(&verdict(State::Accepted, vec![]), Some(1), Some(&good), at(2));
+    assert!(is_same(&again, Some(&good)));
+    let newer = desired(&verdict(State::Accepted, vec![]), Some(2), Some(&good), at(2));
+    assert!(!is_same(&newer, Some(&good)), "the generation is another one");
+
+    let missing = Problem::error("f", "no such Secret").because(Reason::RefNotFound);
+    let bad = desired(&verdict(State::Invalid, vec![missing]), Some(2), Some(&newer), at(3));
+    assert_eq!(
+        said(&bad),
+        [
+            ("Accepted", "True", "Accepted", 1),
+            ("ResolvedRefs", "False", "RefNotFound", 3),
+            ("Programmed", "False", "RefNotFound", 3)
+        ]
+    );
+    assert_eq!(bad.route, None);
+}
+
+#[test]
+fn what_others_added_is_left_alone() {
+    let ours = desired(&verdict(State::Accepted, vec![]), Some(1), None, at(1));
+    let mut theirs = ours.clone();
+    let mut condition = theirs.conditions[0].clone();
+    condition.type_ = "Blessed".into();
+    theirs.conditions.insert(0, condition);
+    assert!(is_same(&ours, Some(&theirs)));
+    theirs.conditions.retain(|condition| condition.type_ != "Programmed");
+    assert!(!is_same(&ours, Some(&theirs)));
+}
