@@ -60,8 +60,11 @@ impl Inputs {
         }
     }
 
-    /// Makes the applications those of `before` wherever they are the same, so that they are shared.
-    pub fn share_applications(&mut self, before: &Self) {
+    /// Makes applications and revocations those of `before` wherever they are the same, so that they are shared.
+    pub fn share_with(&mut self, before: &Self) {
+        if self.revoked == before.revoked {
+            self.revoked = before.revoked.clone();
+        }
         let mut shared = before.applications.clone();
         for (key, application) in &self.applications {
             if before.applications.get(key) != Some(application) {

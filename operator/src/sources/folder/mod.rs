@@ -130,7 +130,7 @@ impl Folder {
                 }
             }
         }
-        inputs.share_applications(&self.inputs);
+        inputs.share_with(&self.inputs);
         self.inputs = inputs;
         (&self.inputs, verdicts)
     }
