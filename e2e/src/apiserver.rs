@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use rcgen::KeyPair;
 use tempfile::TempDir;
 
+use crate::client::{Request, send};
 use crate::process::{Process, free_port};
 use crate::{tools, wait};
 
@@ -118,6 +119,27 @@ impl ApiServer {
         self.etcd.kill()?;
         self.etcd = start_etcd(self.folder.path(), self.etcd_port, self.peer_port).await?;
         self.ready().await
+    }
+
+    /// Makes etcd forget every version but the newest, as it does from time to time.
+    pub async fn compact(&self) -> Result<()> {
+        let post = |path: &'static str, body: String| {
+            let to = SocketAddr::from(([127, 0, 0, 1], self.etcd_port));
+            let mut request = Request::get(path).header("Content-Type", "application/json");
+            request.method = "POST".into();
+            request.body = body.into_bytes();
+            async move { send(to, request).await }
+        };
+        // Writes of its own, so that the newest version is one that nobody has seen.
+        for _ in 0..10 {
+            post("/v3/kv/put", r#"{"key": "dGVzdA==", "value": "dGVzdA=="}"#.into()).await?;
+        }
+        let answer: serde_json::Value =
+            serde_json::from_slice(&post("/v3/kv/range", r#"{"key": "dGVzdA=="}"#.into()).await?.body)?;
+        let revision = answer["header"]["revision"].as_str().context("no revision")?.to_owned();
+        let compacted = post("/v3/kv/compaction", format!(r#"{{"revision": "{revision}", "physical": true}}"#)).await?;
+        ensure!(compacted.status == 200, "{}", compacted.text());
+        Ok(())
     }
 
     async fn ready(&self) -> Result<()> {

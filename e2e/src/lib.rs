@@ -11,6 +11,7 @@ pub mod cases;
 pub mod client;
 pub mod http1;
 pub mod jws;
+pub mod load;
 pub mod process;
 pub mod program;
 pub mod provider;

@@ -1,12 +1,9 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use e2e::client::{Connection, Request};
+use e2e::load::Load;
 use e2e::wait;
 use e2e::world::World;
-use tokio::task::JoinSet;
 
 const REWRITES: usize = 1000;
 const CONNECTIONS: usize = 64;
@@ -32,7 +29,8 @@ async fn a_thousand_rewrites_disturb_nobody() {
     let program = world.serve(&[]).unwrap();
     let config = std::fs::read_to_string(world.folder().join("10-config.yaml")).unwrap();
     let token = world.token().unwrap();
-    let load = Load::start(program.address, &token).await.unwrap();
+    let load =
+        Load::start(program.address, &Request::signed_in("/extensions/httpbin/x", &token), CONNECTIONS).await.unwrap();
 
     let mut probe = Connection::open(program.address).await.unwrap();
     let request = Request::signed_in("/extensions/changing/x", &token);
@@ -73,52 +71,6 @@ async fn a_thousand_rewrites_disturb_nobody() {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-/// Connections that call an extension which does not change, as fast as they can.
-struct Load {
-    stop: Arc<AtomicBool>,
-    requests: Arc<AtomicUsize>,
-    callers: JoinSet<Result<()>>,
-}
-
-impl Load {
-    async fn start(to: std::net::SocketAddr, token: &str) -> Result<Self> {
-        let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let mut callers = JoinSet::new();
-        for _ in 0..CONNECTIONS {
-            let request = Request::signed_in("/extensions/httpbin/x", token);
-            let mut connection = Connection::open(to).await?;
-            let (stop, requests) = (stop.clone(), requests.clone());
-            callers.spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    let answer = connection.send(&request).await.context("sending")?;
-                    requests.fetch_add(1, Ordering::Relaxed);
-                    anyhow::ensure!(
-                        answer.status == 200 && !answer.is_cut_short,
-                        "{} {}",
-                        answer.status,
-                        answer.text()
-                    );
-                }
-                Ok(())
-            });
-        }
-        Ok(Self { stop, requests, callers })
-    }
-
-    async fn stop(mut self) -> (usize, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
-        while let Some(caller) = self.callers.join_next().await {
-            match caller {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => failures.push(format!("{error:#}")),
-                Err(error) => failures.push(error.to_string()),
-            }
-        }
-        (self.requests.load(Ordering::Relaxed), failures)
-    }
-}
-
 /// A writer that takes its time must not be read half-way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_not_read_while_it_is_written() {
@@ -130,7 +82,8 @@ async fn a_file_is_not_read_while_it_is_written() {
     let text = std::fs::read_to_string(&path).unwrap();
     // Cut where the first half is a readable file with fewer extensions.
     let middle = text.find("    - name: under_score-1").unwrap();
-    let load = Load::start(program.address, &token).await.unwrap();
+    let load =
+        Load::start(program.address, &Request::signed_in("/extensions/httpbin/x", &token), CONNECTIONS).await.unwrap();
     let mut probe = Connection::open(program.address).await.unwrap();
     for i in 0..10 {
         let mut file = std::fs::File::create(&path).unwrap();
