@@ -51,7 +51,7 @@ async fn the_documented_permissions_suffice() {
         .unwrap();
     assert!(!registry.is_empty());
     let log = program.log();
-    for trouble in ["forbidden", "fails", "cannot be written", "cannot be had", "cannot say"] {
+    for trouble in ["is forbidden", "the watch of", "cannot be written", "cannot be had", "cannot say"] {
         assert!(!log.contains(trouble), "{log}");
     }
 }
