@@ -40,11 +40,16 @@ impl Stage {
 
     /// The same without waiting.
     pub fn launch(&self, kubeconfig: &str, more: &[&str]) -> Result<Program> {
-        let mut arguments = vec!["run", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        arguments.extend(more);
         let redis = self.redis.address.to_string();
         let environment = [("KUBECONFIG", kubeconfig), ("REDIS_SERVER", &redis), ("REDIS_PASSWORD", PASSWORD)];
-        Program::start_with(&arguments, &environment)
+        self.launch_with(more, &environment)
+    }
+
+    /// The same with an environment that says where everything is.
+    pub fn launch_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Result<Program> {
+        let mut arguments = vec!["run", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        arguments.extend(more);
+        Program::start_with(&arguments, environment)
     }
 }
 

@@ -31,6 +31,8 @@ enum Command {
     Run(Box<RunOptions>),
     /// Serve a small world with a backend and a signed-in user, to see how it works
     Demo(DemoOptions),
+    /// Print the CustomResourceDefinitions, for kubectl apply -f -
+    Crds,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +123,10 @@ pub(crate) fn main() -> anyhow::Result<()> {
                 admin: bind_demo(options.admin_listen.as_deref(), "--admin-listen", 8081)?,
             };
             demo::demo(listeners, &options.serving)
+        }
+        Command::Crds => {
+            run::print(crds::manifests().trim_end());
+            Ok(())
         }
     }
 }

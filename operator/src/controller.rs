@@ -88,7 +88,7 @@ impl Controller {
         self.metrics.reconciled(changed, started.elapsed());
         self.metrics.counted(report.counts());
         if let Some(before) = &*self.reports.borrow() {
-            report.log_changes(before);
+            report.log_changes(&before.verdicts);
         }
         self.reports.send_replace(Some(report.clone()));
         report
@@ -161,8 +161,8 @@ impl Report {
     }
 
     /// Logs every entry that came, went or is judged otherwise than before.
-    pub fn log_changes(&self, before: &Self) {
-        let known: HashMap<&Place, &Verdict> = before.verdicts.iter().map(|v| (&v.place, v)).collect();
+    pub(crate) fn log_changes(&self, before: &[Verdict]) {
+        let known: HashMap<&Place, &Verdict> = before.iter().map(|v| (&v.place, v)).collect();
         for verdict in self.verdicts.iter().filter(|v| known.get(&v.place).is_none_or(|known| known != v)) {
             let lines = verdict.lines();
             let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
@@ -172,7 +172,7 @@ impl Report {
             }
         }
         let now: HashMap<&Place, &Verdict> = self.verdicts.iter().map(|v| (&v.place, v)).collect();
-        for verdict in before.verdicts.iter().filter(|v| !now.contains_key(&v.place)) {
+        for verdict in before.iter().filter(|v| !now.contains_key(&v.place)) {
             match (&verdict.extension, verdict.problems.is_empty()) {
                 (Some(extension), _) => info!("removed   {}  ({})", extension.name, verdict.place),
                 (None, false) => info!("resolved  {}", verdict.place),

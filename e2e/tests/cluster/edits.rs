@@ -264,9 +264,9 @@ async fn after_two_thousand_edits_the_state_is_that_of_a_fresh_start() {
                     "spec": {"project": "default", "destination": {"name": "in-cluster"}},
                 });
                 if dice.roll(2) == 0 {
-                    apply(&applications, &name, object).await
+                    apply(&applications, &name, object).await;
                 } else {
-                    drop(applications.delete(&name, &DeleteParams::default()).await)
+                    drop(applications.delete(&name, &DeleteParams::default()).await);
                 }
             }
         }

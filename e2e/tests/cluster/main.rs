@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod edits;
+mod objects;
 mod outages;
 mod permissions;
+mod redis;
 mod replicas;
 mod requests;
 mod status;

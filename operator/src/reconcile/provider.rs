@@ -65,6 +65,10 @@ fn oidc_config(
             Some(Err(why)) => Err(Problem::error(name, why.to_string()).at(Some(node.line))),
         }
     };
+    if field("enableUserInfoGroups")?.is_some_and(|text| parse_bool(&text) == Some(true)) {
+        let message = "is not supported: groups that are not in the token could not be told from none, and a policy that denies them would not hold; have the provider put the groups into the ID token and remove it, or leave /extensions with argocd-server";
+        return Err(Problem::error("enableUserInfoGroups", message));
+    }
     let required =
         |name: &str| field(name)?.filter(|t| !t.is_empty()).ok_or_else(|| Problem::error(name, "is missing"));
     let mut audiences = match node.get("allowedAudiences").filter(|node| !node.is_null()) {

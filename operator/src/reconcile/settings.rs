@@ -19,8 +19,8 @@ pub(super) fn read(inputs: &Inputs, namespace: &str, verdicts: &mut Vec<Verdict>
         Problem::error("application.namespaces", message)
     }));
     if parameter("server.disable.auth").is_some_and(|value| parse_bool(value) == Some(true)) {
-        let message = "is on, but this program authenticates and authorizes every request all the same";
-        problems.push(Problem::warning("server.disable.auth", message));
+        let message = "is on and is refused: this program never serves anybody unauthenticated, so that every request is authenticated and authorized all the same; remove it, or leave /extensions with argocd-server";
+        problems.push(Problem::error("server.disable.auth", message));
     }
     if !problems.is_empty() {
         verdicts.push(Verdict::on(Place::new(config_map(namespace, PARAMS_CONFIG), ""), problems));

@@ -63,7 +63,6 @@ pub struct Cluster {
     watches: BTreeMap<Scope, Watch>,
     inputs: Inputs,
     interner: Interner,
-    undecodable: BTreeMap<(ObjectKind, ObjectKey), String>,
     changes: Changes,
     is_published: bool,
 }
@@ -76,6 +75,8 @@ struct Signal {
 /// What one watch has seen.
 struct Watch {
     objects: HashMap<ObjectKey, Object>,
+    /// Objects that it has seen as well, and why they do not count.
+    undecodable: BTreeMap<ObjectKey, String>,
     /// During a list: what it has brought so far.
     listed: Option<HashSet<ObjectKey>>,
     is_synced: bool,
@@ -111,7 +112,6 @@ impl Cluster {
             watches: BTreeMap::new(),
             inputs,
             interner: Interner::default(),
-            undecodable: BTreeMap::new(),
             changes: Changes::default(),
             is_published: false,
         }
@@ -160,6 +160,7 @@ impl Cluster {
         let task = tokio::spawn(follow(api, scope.clone(), self.sender.clone()));
         let watch = Watch {
             objects: HashMap::new(),
+            undecodable: BTreeMap::new(),
             listed: None,
             is_synced: false,
             is_failing: false,
@@ -192,20 +193,21 @@ impl Cluster {
             Event::Delete(object) => {
                 if let Some(key) = objects::key_of(&object.object, &self.options.namespace) {
                     watch.objects.remove(&key);
+                    self.changes.configuration |= watch.undecodable.remove(&key).is_some();
                     self.resolve(scope.kind, key);
                 }
             }
             Event::InitDone => {
                 let listed = watch.listed.take().unwrap_or_default();
+                watch.is_synced = true;
+                let undecodable = watch.undecodable.len();
+                watch.undecodable.retain(|key, _| listed.contains(key));
+                self.changes.configuration |= watch.undecodable.len() < undecodable;
                 let gone: Vec<ObjectKey> = watch.objects.keys().filter(|key| !listed.contains(*key)).cloned().collect();
                 for key in &gone {
                     watch.objects.remove(key);
                 }
-                watch.is_synced = true;
                 gone.into_iter().for_each(|key| self.resolve(scope.kind, key));
-                let unlisted = |(kind, key): &&(ObjectKind, ObjectKey)| *kind == scope.kind && !listed.contains(key);
-                let gone: Vec<_> = self.undecodable.keys().filter(unlisted).cloned().collect();
-                gone.into_iter().for_each(|(kind, key)| self.resolve(kind, key));
             }
         }
     }
@@ -219,28 +221,27 @@ impl Cluster {
         }
         match decoded {
             Ok(object) => {
+                self.changes.configuration |= watch.undecodable.remove(&key).is_some();
                 if watch.objects.get(&key) == Some(&object) {
                     return;
                 }
                 watch.objects.insert(key.clone(), object);
-                self.resolve(scope.kind, key);
             }
             Err(message) => {
                 watch.objects.remove(&key);
-                self.resolve(scope.kind, key.clone());
-                self.undecodable.insert((scope.kind, key), message);
+                watch.undecodable.insert(key.clone(), message);
                 self.changes.configuration = true;
             }
         }
+        self.resolve(scope.kind, key);
     }
 
     /// Brings the inputs up to what the watches of this kind say of an object now.
     fn resolve(&mut self, kind: ObjectKind, key: ObjectKey) {
         let of_kind = self.watches.iter().filter(|(scope, _)| scope.kind == kind);
         let seen = of_kind.filter_map(|(_, watch)| watch.objects.get(&key)).next().cloned();
-        let was_undecodable = self.undecodable.remove(&(kind, key.clone())).is_some();
         match kind {
-            ObjectKind::Application if !was_undecodable => self.changes.lookups = true,
+            ObjectKind::Application => self.changes.lookups = true,
             _ => self.changes.configuration = true,
         }
         match seen {
@@ -279,17 +280,23 @@ impl Cluster {
         if !self.follow_application_namespaces() || self.revocations.borrow().is_none() {
             return;
         }
-        if !std::mem::replace(&mut self.is_published, true) {
+        let is_first = !std::mem::replace(&mut self.is_published, true);
+        if is_first {
             self.changes.configuration = true;
         }
         let changes = std::mem::take(&mut self.changes);
         if changes.configuration {
-            let verdicts = self.undecodable.iter().map(|((kind, key), message)| {
-                let message = format!("{message}; it does not count until it is corrected");
-                let place = Place::new(format!("{} {key}", kind.as_str()), "");
-                Verdict::on(place, vec![Problem::error("", message)])
+            let undecodable = self.watches.iter().flat_map(|(scope, watch)| {
+                watch.undecodable.iter().map(|(key, message)| (objects::describe(scope.kind, key), message))
             });
-            self.controller.apply(&self.inputs, verdicts.collect());
+            let verdicts = undecodable.map(|(object, message)| {
+                let message = format!("{message}; it does not count until it is corrected");
+                Verdict::on(Place::new(object, ""), vec![Problem::error("", message)])
+            });
+            let report = self.controller.apply(&self.inputs, verdicts.collect());
+            if is_first {
+                report.log_changes(&[]);
+            }
         } else if changes.lookups {
             self.controller.apply_lookups(&self.inputs);
         }
@@ -317,6 +324,7 @@ impl Cluster {
         let unwanted: Vec<Scope> = self.watches.keys().filter(unwanted).cloned().collect();
         for scope in unwanted {
             if let Some(watch) = self.watches.remove(&scope) {
+                self.changes.configuration |= !watch.undecodable.is_empty();
                 watch.objects.into_keys().for_each(|key| self.resolve(scope.kind, key));
             }
         }
