@@ -44,6 +44,12 @@ impl Provider {
             None => format!("http://{address}"),
             Some(_) => format!("https://localhost:{}", address.port()),
         };
+        Self::start_as(issuer, listener, tls)
+    }
+
+    /// The same for an issuer at another address, whose path it answers below: as Argo CD's Dex does.
+    pub fn start_as(issuer: String, listener: TcpListener, tls: Option<TlsAcceptor>) -> Result<Self> {
+        let address = listener.local_addr()?;
         let state = Arc::new(State {
             issuer: issuer.clone(),
             published: Mutex::default(),
@@ -117,7 +123,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, state: &State) -> s
         let delay = *lock(&state.delay);
         tokio::time::sleep(delay).await;
         let issuer = &state.issuer;
-        let document = match head.start_line.split(' ').nth(1).unwrap_or_default() {
+        let base = issuer.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
+        let path = head.start_line.split(' ').nth(1).unwrap_or_default();
+        let document = match path.strip_prefix(base.as_str()).unwrap_or_default() {
             "/.well-known/openid-configuration" => {
                 state.discoveries.fetch_add(1, Ordering::SeqCst);
                 Some(json!({

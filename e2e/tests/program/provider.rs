@@ -99,3 +99,47 @@ async fn a_provider_with_a_certificate_of_its_own_is_trusted_through_root_ca_onl
         .unwrap();
     wait::until("the token counts", || async { Ok(call(&program, &token).await == 200) }).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dex_is_reached_at_its_own_address_and_checked_when_told_to() {
+    let world = World::start().await.unwrap();
+    let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = "https://argocd.example.com/api/dex".to_owned();
+    let dex = Provider::start_as(issuer, listener, Some(authority.acceptor().unwrap())).unwrap();
+    world
+        .edit("10-config.yaml", |text| {
+            let start = text.find("  oidc.config: |").unwrap();
+            let end = text.find("  extension.config: |").unwrap();
+            let dex_config = "  dex.config: |\n    connectors: [{type: github, id: github, name: GitHub}]\n";
+            let server = format!("  server.dex.server: localhost:{}\n  application.namespaces:", dex.address.port());
+            format!("{}{dex_config}{}", &text[..start], &text[end..]).replace("  application.namespaces:", &server)
+        })
+        .unwrap();
+    let program = world.serve(&[]).unwrap();
+    let token =
+        |id: &str, audience: &str| TokenSpec::oidc().claim("aud", audience).claim("jti", id).mint(&dex).unwrap();
+    assert_eq!(call(&program, &token("1", "argo-cd")).await, 200);
+    assert_eq!(call(&program, &token("2", "argo-cd-cli")).await, 200);
+    assert_eq!(call(&program, &token("3", "argo-test")).await, 401);
+
+    // Told to check the certificate, it needs one to check against, and the right one.
+    let strict = |text: String| {
+        text.replace("  server.dex.server:", "  server.dex.server.strict.tls: 'true'\n  server.dex.server:")
+    };
+    world.edit("10-config.yaml", strict).unwrap();
+    program.wait_for_log("holds neither ca.crt nor tls.crt").await.unwrap();
+    assert_eq!(call(&program, &token("4", "argo-cd")).await, 401);
+    let secret = |pem: String| {
+        let pem: String = pem.lines().map(|line| format!("    {line}\n")).collect();
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: argocd-dex-server-tls}}\nstringData:\n  tls.crt: |\n{pem}"
+        )
+    };
+    world.write("dex-tls.yaml", &secret(other.pem())).unwrap();
+    assert_eq!(call(&program, &token("5", "argo-cd")).await, 401);
+    world.write("dex-tls.yaml", &secret(authority.pem())).unwrap();
+    wait::until("the token counts", || async { Ok(call(&program, &token("6", "argo-cd")).await == 200) })
+        .await
+        .unwrap();
+}

@@ -13,6 +13,7 @@ use crate::inputs::Inputs;
 use crate::verdict::{Place, Verdict};
 use crate::yaml::{self, Kind, Node};
 
+const DEX_TLS_SECRET: &str = "argocd-dex-server-tls";
 const DEX_SERVER: &str = "argocd-dex-server:5556";
 const DEX_AUDIENCES: [&str; 2] = ["argo-cd", "argo-cd-cli"];
 
@@ -29,7 +30,12 @@ pub(super) fn read(
     let (key, outcome) = match (text("oidc.config"), text("dex.config")) {
         (Some(oidc), _) => ("oidc.config", oidc_config(oidc, config, references)),
         (None, Some(dex)) => {
-            ("dex.config", dex_config(dex, config, |key| inputs.parameter(namespace, key)).transpose()?)
+            let certificate = || {
+                let secret = inputs.secret(namespace, DEX_TLS_SECRET)?;
+                secret.text("ca.crt").or_else(|| secret.text("tls.crt")).map(str::to_owned)
+            };
+            let parameter = |key: &str| inputs.parameter(namespace, key);
+            ("dex.config", dex_config(dex, config, parameter, certificate).transpose()?)
         }
         (None, None) => return None,
     };
@@ -96,6 +102,7 @@ fn dex_config<'a>(
     text: &str,
     config: &BTreeMap<String, String>,
     parameter: impl Fn(&str) -> Option<&'a str>,
+    certificate: impl Fn() -> Option<String>,
 ) -> Result<Option<ProviderConfig>, Problem> {
     let node = document(text)?;
     let has_connectors =
@@ -106,13 +113,21 @@ fn dex_config<'a>(
     let is_set = |key: &str| parameter(key).is_some_and(|value| parse_bool(value) == Some(true));
     let server = parameter("server.dex.server").filter(|server| !server.is_empty()).unwrap_or(DEX_SERVER);
     let scheme = if is_set("server.dex.server.plaintext") { "http" } else { "https" };
+    // Argo CD's own Dex has a certificate that it signed itself, so Argo CD checks it only when told to.
+    let is_strict = scheme == "https" && is_set("server.dex.server.strict.tls");
+    let root_ca = is_strict.then(certificate).flatten();
+    if is_strict && root_ca.is_none() {
+        let message = format!(
+            "server.dex.server.strict.tls is on, and the Secret {DEX_TLS_SECRET:?} holds neither ca.crt nor tls.crt to check Dex's certificate against; create it"
+        );
+        return Err(Problem::error("", message));
+    }
     Ok(Some(ProviderConfig {
-        issuer: format!("{url}/api/dex"),
+        issuer: format!("{}/api/dex", url.trim_end_matches('/')),
         audiences: DEX_AUDIENCES.map(str::to_owned).to_vec(),
         accept_missing_audience: false,
-        root_ca: None,
-        // Argo CD's own Dex has a certificate that it signed itself, so Argo CD checks it only when told to.
-        insecure_skip_verify: skips_verification(config) || !is_set("server.dex.server.strict.tls"),
+        root_ca,
+        insecure_skip_verify: !is_strict,
         reached_at: Some(if server.contains("://") { server.to_owned() } else { format!("{scheme}://{server}") }),
     }))
 }

@@ -79,6 +79,7 @@ pub(super) fn configuration(namespace: &str) -> Vec<Scope> {
         scope(ObjectKind::ConfigMap, Selector::Name("argocd-cm")),
         scope(ObjectKind::ConfigMap, Selector::Name("argocd-cmd-params-cm")),
         scope(ObjectKind::ConfigMap, Selector::Name("argocd-rbac-cm")),
+        scope(ObjectKind::Secret, Selector::Name("argocd-dex-server-tls")),
         scope(ObjectKind::Secret, Selector::Name("argocd-redis")),
         scope(ObjectKind::Secret, Selector::Name("argocd-secret")),
         scope(ObjectKind::Secret, Selector::Label("app.kubernetes.io/part-of=argocd")),
