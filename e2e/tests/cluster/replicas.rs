@@ -64,3 +64,30 @@ async fn every_replica_serves_and_one_writes() {
     within(Duration::from_secs(6), "only the third is listed", || names() == "replica-3").await;
     assert!(serves(&stage, &third, "late").await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stood_still_writes_no_more() {
+    let stage = Stage::start().await.unwrap();
+    let first = stage.serve(&["--replica-name", "replica-1"]).await.unwrap();
+    within(LEASE, "the first replica leads", || leader(&stage) == "replica-1").await;
+    let second = stage.serve(&["--replica-name", "replica-2"]).await.unwrap();
+    within(LEASE, "both are listed", || registry(&stage, "{.status.replicas[*].name}") == "replica-1 replica-2").await;
+    first.freeze().unwrap();
+    within(LEASE, "the other replica leads", || leader(&stage) == "replica-2").await;
+    within(2 * LEASE, "only the second is listed", || registry(&stage, "{.status.replicas[*].name}") == "replica-2")
+        .await;
+
+    // What it believes to be true when it wakes up is long out of date.
+    let version = || registry(&stage, "{.metadata.resourceVersion} {.status.replicas[?(@.name=='replica-2')].since}");
+    let before = version();
+    first.thaw().unwrap();
+    first.wait_for_log("another replica writes status from now on").await.unwrap();
+    let lists_both = || registry(&stage, "{.status.replicas[*].name}") == "replica-1 replica-2";
+    within(LEASE, "it is listed again, by the other", lists_both).await;
+    assert_eq!(leader(&stage), "replica-2");
+    assert_ne!(version(), before);
+    let after = version();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(version(), after, "two replicas write against each other");
+    assert!(serves(&stage, &first, "httpbin").await && serves(&stage, &second, "httpbin").await);
+}
