@@ -25,6 +25,7 @@ pub struct ApiServer {
     etcd_port: u16,
     peer_port: u16,
     port: u16,
+    options: Vec<String>,
     etcd: Process,
     server: Process,
 }
@@ -32,6 +33,12 @@ pub struct ApiServer {
 impl ApiServer {
     /// Starts both and installs the kinds of Argo CD and of this project.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// With more options of `kube-apiserver`.
+    pub async fn start_with(options: &[&str]) -> Result<Self> {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let folder = TempDir::new()?;
         let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
         // The key that service accounts' tokens are signed with, private and public half in one file each.
@@ -40,8 +47,8 @@ impl ApiServer {
         fs::write(folder.path().join("sa.pub"), key.public_key_pem())?;
         fs::write(folder.path().join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?;
         let etcd = start_etcd(folder.path(), etcd_port, peer_port).await?;
-        let server = start_server(folder.path(), etcd_port, port).await?;
-        let this = Self { folder, etcd_port, peer_port, port, etcd, server };
+        let server = start_server(folder.path(), etcd_port, port, &options).await?;
+        let this = Self { folder, etcd_port, peer_port, port, options, etcd, server };
         this.write_kubeconfig("admin", ADMIN_TOKEN)?;
         this.ready().await?;
         for manifests in [include_str!("../argocd-crds.yaml"), &crds::manifests()] {
@@ -111,7 +118,7 @@ impl ApiServer {
     }
 
     pub async fn restart(&mut self) -> Result<()> {
-        self.server = start_server(self.folder.path(), self.etcd_port, self.port).await?;
+        self.server = start_server(self.folder.path(), self.etcd_port, self.port, &self.options).await?;
         self.ready().await
     }
 
@@ -167,7 +174,7 @@ async fn start_etcd(folder: &Path, port: u16, peer_port: u16) -> Result<Process>
     Ok(etcd)
 }
 
-async fn start_server(folder: &Path, etcd_port: u16, port: u16) -> Result<Process> {
+async fn start_server(folder: &Path, etcd_port: u16, port: u16, options: &[String]) -> Result<Process> {
     let mut command = Command::new(tools::kubernetes()?.join("kube-apiserver"));
     let file = |name: &str| folder.join(name).display().to_string();
     command
@@ -184,7 +191,8 @@ async fn start_server(folder: &Path, etcd_port: u16, port: u16) -> Result<Proces
             "--authorization-mode=RBAC",
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
-        ]);
+        ])
+        .args(options);
     let mut server = Process::start(&mut command, &folder.join("kube-apiserver.log"))?;
     server.listening(([127, 0, 0, 1], port).into(), PATIENCE).await?;
     Ok(server)

@@ -20,7 +20,12 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Result<Self> {
-        let (world, api, redis) = tokio::try_join!(World::start(), ApiServer::start(), Redis::start())?;
+        Self::start_with(&[]).await
+    }
+
+    /// With more options of `kube-apiserver`.
+    pub async fn start_with(options: &[&str]) -> Result<Self> {
+        let (world, api, redis) = tokio::try_join!(World::start(), ApiServer::start_with(options), Redis::start())?;
         redis.command(&["SET", "revoked-token|revoked-1", "x"]).await?;
         api.apply(world.folder())?;
         Ok(Self { world, api, redis })

@@ -356,11 +356,24 @@ async fn follow(api: Api<Watched>, scope: Scope, sender: mpsc::Sender<Signal>) {
         .with_max_delay(LONGEST_PAUSE)
         .with_jitter()
         .without_max_times();
-    let events = kube::runtime::watcher(api, scope.watch()).backoff(ExponentialBackoff::from(pauses));
-    tokio::pin!(events);
-    while let Some(event) = events.next().await {
-        if sender.send(Signal { scope: scope.clone(), event }).await.is_err() {
-            return;
+    let mut config = scope.watch();
+    loop {
+        let events = kube::runtime::watcher(api.clone(), config.clone()).backoff(ExponentialBackoff::from(pauses));
+        tokio::pin!(events);
+        while let Some(event) = events.next().await {
+            if event.as_ref().is_err_and(refuses_streamed_lists) && config != scope.paged_watch() {
+                info!("the API server does not stream lists: {scope} are listed in pages");
+                config = scope.paged_watch();
+                break;
+            }
+            if sender.send(Signal { scope: scope.clone(), event }).await.is_err() {
+                return;
+            }
         }
     }
+}
+
+/// An API server whose feature gate `WatchList` is off, or that does not know it yet.
+fn refuses_streamed_lists(error: &watcher::Error) -> bool {
+    kube_error::status(error) == Some(422) && kube_error::describe_watch(error).contains("sendInitialEvents")
 }

@@ -7,6 +7,9 @@ use kube::runtime::watcher;
 
 use crate::objects::ObjectKind;
 
+/// Objects in a page, where lists come in pages.
+const PAGE: u32 = 200;
+
 /// One watch. Their order is the one in which an object that several of them see is taken.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Scope {
@@ -41,9 +44,13 @@ impl Scope {
         }
     }
 
+    /// Lists come as a stream, one object at a time, however many there are.
     pub(super) fn watch(&self) -> watcher::Config {
-        // Lists come as a stream, one object at a time, however many there are.
-        let config = watcher::Config::default().streaming_lists();
+        self.paged_watch().streaming_lists()
+    }
+
+    pub(super) fn paged_watch(&self) -> watcher::Config {
+        let config = watcher::Config::default().page_size(PAGE);
         match self.selector {
             Selector::All => config,
             Selector::Name(name) => config.fields(&format!("metadata.name={name}")),
