@@ -1,5 +1,6 @@
 //! The programs that the tests run against: from `KUBEBUILDER_ASSETS`, or built from Go modules once.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -38,7 +39,9 @@ fn build() -> Result<PathBuf> {
         return Ok(folder);
     }
     for (name, package) in PROGRAMS {
-        println!("building {name} from Go modules into {} (minutes, once)", folder.display());
+        // Not by println, which the test harness keeps to itself.
+        let progress = format!("building {name} from Go modules into {} (minutes, once)\n", folder.display());
+        std::io::stderr().write_all(progress.as_bytes())?;
         let built = Command::new("go")
             .args(["build", "-buildvcs=false", "-ldflags", VERSION_FLAG, "-o"])
             .arg(folder.join(name))

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use e2e::client::{Request, send};
+use e2e::client::{Connection, Request, send};
 use e2e::load::Load;
 use e2e::program::Program;
 use e2e::stage::Stage;
 use e2e::token::TokenSpec;
 use e2e::wait;
+use tokio::io::AsyncReadExt;
 
 /// Callers of an extension that nothing happens to.
 const CONNECTIONS: usize = 8;
@@ -98,9 +99,14 @@ async fn revocations_count_at_once_hold_without_redis_and_are_caught_up_on() {
         async { Ok::<_, anyhow::Error>(send(program.address, request).await?.status) }
     };
     assert_eq!(status(&one).await.unwrap(), 200);
+    let mut live = websocket(&program, &one).await;
     stage.redis.revoke("one").await.unwrap();
     let took = wait::until("the token is refused", || async { Ok(status(&one).await? == 401) }).await.unwrap();
     assert!(took < Duration::from_secs(1), "{took:?}");
+    // What was opened with it ends as well.
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(2), live.stream().read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "a WebSocket outlives its token");
 
     stage.redis.kill().unwrap();
     program.wait_for_log("the known revocations hold").await.unwrap();
@@ -120,6 +126,18 @@ async fn revocations_count_at_once_hold_without_redis_and_are_caught_up_on() {
     stage.redis.revoke("three").await.unwrap();
     wait::until("the token is refused", || async { Ok(status(&three).await? == 401) }).await.unwrap();
     no_failure(load).await;
+}
+
+/// A WebSocket that is open.
+async fn websocket(program: &Program, token: &str) -> Connection {
+    let request = Request::signed_in("/extensions/httpbin/ws", token)
+        .header("Upgrade", "websocket")
+        .header("Connection", "Upgrade")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let mut connection = Connection::open(program.address).await.unwrap();
+    assert_eq!(connection.send(&request).await.unwrap().status, 101);
+    connection
 }
 
 #[tokio::test(flavor = "multi_thread")]
