@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rcgen::KeyPair;
@@ -151,12 +151,7 @@ impl ApiServer {
 
     async fn ready(&self) -> Result<()> {
         let ready = || async { Ok(self.kubectl(&["get", "--raw", "/readyz"]).is_ok_and(|text| text == "ok")) };
-        for _ in 0..3 {
-            if wait::until("the API server is ready", ready).await.is_ok() {
-                return Ok(());
-            }
-        }
-        bail!("the API server does not become ready:\n{}", self.server.log())
+        wait::within(PATIENCE, "the API server is ready", ready).await.map(drop).with_context(|| self.server.log())
     }
 }
 
