@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::BackoffBuilder;
 use futures_util::StreamExt;
 use hashbrown::HashSet;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::{LONGEST_PAUSE, pauses};
 use crate::metrics::SourceMetrics;
 
 const KEY_PREFIX: &str = "revoked-token|";
@@ -27,8 +28,6 @@ const CHANNEL: &str = "new-revoked-token";
 const SOURCE: &str = "Redis";
 const RESYNC: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 pub type Revoked = Arc<HashSet<Box<str>>>;
 /// `None` until they have been read once.
@@ -74,19 +73,14 @@ pub async fn follow(
     revoked: watch::Sender<Option<Revoked>>,
     metrics: SourceMetrics,
 ) {
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(SHORTEST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_jitter()
-        .without_max_times();
-    let mut outage = Outage { pauses: pauses.build(), began: None, metrics };
+    let mut outage = Outage { pauses: pauses().build(), began: None, metrics };
     loop {
         let current = options.borrow_and_update().clone();
         let ended = async {
             match &current {
                 None => std::future::pending().await,
                 Some(options) => {
-                    let error = session(options, &revoked, &mut outage, pauses).await;
+                    let error = session(options, &revoked, &mut outage).await;
                     outage.note(&error, &options.addresses.join(","), revoked.borrow().is_some());
                     sleep(outage.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
                 }
@@ -117,8 +111,8 @@ impl Outage {
         }
     }
 
-    fn end(&mut self, pauses: ExponentialBuilder) {
-        self.pauses = pauses.build();
+    fn end(&mut self) {
+        self.pauses = pauses().build();
         self.metrics.works(SOURCE);
         if let Some(began) = self.began.take() {
             info!(seconds = began.elapsed().as_secs(), "revoked tokens are read from Redis again");
@@ -137,12 +131,7 @@ fn describe(error: &RedisError) -> String {
 }
 
 /// One connection, for as long as it lasts.
-async fn session(
-    options: &RedisOptions,
-    revoked: &watch::Sender<Option<Revoked>>,
-    outage: &mut Outage,
-    pauses: ExponentialBuilder,
-) -> RedisError {
+async fn session(options: &RedisOptions, revoked: &watch::Sender<Option<Revoked>>, outage: &mut Outage) -> RedisError {
     let outcome: Result<(), RedisError> = async {
         let client = within(options.client()).await?;
         let mut news = within(client.get_async_pubsub()).await?;
@@ -158,7 +147,7 @@ async fn session(
                 _ = resync.tick() => {
                     let all = read_all(&mut connection).await?;
                     publish(revoked, all);
-                    outage.end(pauses);
+                    outage.end();
                 }
                 message = news.next() => {
                     let message = message.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::ConnectionReset))?;

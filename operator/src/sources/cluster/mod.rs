@@ -11,9 +11,7 @@ mod scope;
 mod watched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
-use backon::ExponentialBuilder;
 use crds::Problem;
 use futures_util::StreamExt;
 use kube::runtime::WatchStreamExt;
@@ -28,6 +26,7 @@ use crate::inputs::Inputs;
 use crate::kube_error;
 use crate::metrics::SourceMetrics;
 use crate::objects::{self, Interner, Object, ObjectKey, ObjectKind};
+use crate::sources::pauses;
 use crate::sources::revocations::{self, RedisOptions, RevocationReceiver};
 use crate::verdict::{Place, Verdict};
 use scope::Scope;
@@ -38,8 +37,6 @@ const SIGNALS: usize = 1024;
 /// Signals that are taken before what they changed is published.
 const MOST_AT_ONCE: usize = 4096;
 const DEFAULT_REDIS: &str = "argocd-redis:6379";
-const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 pub struct ClusterOptions {
     /// Argo CD's own.
@@ -177,7 +174,9 @@ impl Cluster {
             Ok(event) => {
                 if std::mem::take(&mut watch.is_failing) {
                     info!("the watch of {scope} works again");
-                    self.metrics.works(scope.label());
+                    if !self.watches.iter().any(|(other, watch)| other.kind == scope.kind && watch.is_failing) {
+                        self.metrics.works(scope.label());
+                    }
                 }
                 self.take_event(&scope, event);
             }
@@ -351,14 +350,9 @@ impl Cluster {
 }
 
 async fn follow(api: Api<Watched>, scope: Scope, sender: mpsc::Sender<Signal>) {
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(SHORTEST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_jitter()
-        .without_max_times();
     let mut config = scope.watch();
     loop {
-        let events = kube::runtime::watcher(api.clone(), config.clone()).backoff(ExponentialBackoff::from(pauses));
+        let events = kube::runtime::watcher(api.clone(), config.clone()).backoff(ExponentialBackoff::from(pauses()));
         tokio::pin!(events);
         while let Some(event) = events.next().await {
             if event.as_ref().is_err_and(refuses_streamed_lists) && config != scope.paged_watch() {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crds::Problem;
 
 use crate::inputs::Inputs;
-use crate::objects::Interner;
+use crate::objects::{self, Interner};
 use crate::verdict::{Place, Verdict};
 use manifests::{Manifest, parse};
 pub use watch::{LONGEST_WRITE, StopWatch, Watch};
@@ -106,7 +106,7 @@ impl Folder {
             }
             for manifest in &file.manifests {
                 let place = || {
-                    let object = format!("{} {}", manifest.kind.as_str(), manifest.key);
+                    let object = objects::describe(manifest.kind, &manifest.key);
                     Place::new(
                         object,
                         format!("({path}{})", manifest.line.map(|l| format!(":{l}")).unwrap_or_default()),
