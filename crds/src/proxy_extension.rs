@@ -167,7 +167,7 @@ pub struct ProxyExtensionStatus {
 }
 
 /// ServiceStatus is a service as it is served.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
     /// Where requests go.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crds::Problem;
+use crds::{Problem, ServiceStatus};
 use serde::Serialize;
 
 /// Where an entry stands.
@@ -51,14 +51,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExtensionReport {
     pub name: String,
-    pub services: Vec<ServiceReport>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ServiceReport {
-    pub url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
+    pub services: Vec<ServiceStatus>,
 }
 
 impl Verdict {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crds::draft::BackendDraft;
 use crds::valid::{self, Backend, HeaderSource, Origin};
-use crds::{Problem, Reason, Scheme, SecretKeySelector, check_name};
+use crds::{Problem, Reason, Scheme, SecretKeySelector, ServiceStatus, check_name};
 use dataplane::Snapshot;
 use dataplane::extension::{
     Address, ClusterMatch, ConnectionSettings, Extension, Extensions, Service, ServiceSettings,
@@ -16,8 +16,8 @@ use super::extension_config::{self, ReadableTexts};
 use super::references::References;
 use super::{CONFIG, SECRET, config_map};
 use crate::inputs::Inputs;
-use crate::objects::{ObjectKey, ProxyExtensionObject};
-use crate::verdict::{ExtensionReport, Place, ServiceReport, State, Verdict};
+use crate::objects::{self, ObjectKey, ObjectKind, ProxyExtensionObject};
+use crate::verdict::{ExtensionReport, Place, State, Verdict};
 
 pub(super) fn read(
     inputs: &Inputs,
@@ -65,7 +65,7 @@ fn add_object(
     if let Err(error) = check_name(&name) {
         problems.push(Problem::error("spec.name", format!("{name:?}: {error}")));
     }
-    let place = Place::new(format!("ProxyExtension {key}"), "");
+    let place = Place::new(objects::describe(ObjectKind::ProxyExtension, key), "");
     let backend = BackendDraft::from(&object.spec.backend);
     let resolve = |selector: &SecretKeySelector| header_secret(inputs, &key.namespace, selector);
     registry.add(place, name, &backend, Origin::ProxyExtension, problems, resolve);
@@ -229,11 +229,11 @@ fn headers(
     headers
 }
 
-fn report(service: &ServiceSettings) -> ServiceReport {
+fn report(service: &ServiceSettings) -> ServiceStatus {
     let Address { tls, path, authority, .. } = &service.address;
     let scheme = if *tls { "https" } else { "http" };
     let cluster = service.cluster.as_ref().map(|cluster| {
         [cluster.name.as_deref(), cluster.server.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" or ")
     });
-    ServiceReport { url: format!("{scheme}://{}{path}", authority.to_str().unwrap_or_default()), cluster }
+    ServiceStatus { url: format!("{scheme}://{}{path}", authority.to_str().unwrap_or_default()), cluster }
 }

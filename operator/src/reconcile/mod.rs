@@ -22,6 +22,7 @@ use std::sync::Arc;
 use dataplane::Snapshot;
 
 use crate::inputs::Inputs;
+use crate::objects::{self, ObjectKey, ObjectKind};
 use crate::verdict::Verdict;
 use extension_config::ReadableTexts;
 use references::References;
@@ -105,11 +106,11 @@ fn parse_bool(text: &str) -> Option<bool> {
 }
 
 fn config_map(namespace: &str, name: &str) -> String {
-    format!("ConfigMap {namespace}/{name}")
+    objects::describe(ObjectKind::ConfigMap, &ObjectKey::new(namespace, name))
 }
 
 fn secret(namespace: &str, name: &str) -> String {
-    format!("Secret {namespace}/{name}")
+    objects::describe(ObjectKind::Secret, &ObjectKey::new(namespace, name))
 }
 
 #[cfg(test)]

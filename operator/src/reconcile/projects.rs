@@ -8,6 +8,7 @@ use dataplane::project::{Project, Projects};
 use dataplane::rbac::MatchMode;
 
 use crate::inputs::Inputs;
+use crate::objects::{self, ObjectKind};
 use crate::verdict::{Place, Verdict};
 
 pub(super) fn read(
@@ -30,7 +31,7 @@ pub(super) fn read(
         };
         if let Some(error) = project.policy_error() {
             let message = format!("{error}; none of the project's role policies has an effect until it is corrected");
-            let place = Place::new(format!("AppProject {key}"), "spec.roles");
+            let place = Place::new(objects::describe(ObjectKind::AppProject, key), "spec.roles");
             verdicts.push(Verdict::on(place, vec![Problem::error("policies", message)]));
         }
         compiled.push(project);

@@ -15,12 +15,7 @@ pub(super) fn desired(
 ) -> ProxyExtensionStatus {
     let report = verdict.extension.as_ref();
     let is_served = verdict.state == State::Accepted;
-    let services: Vec<ServiceStatus> = report
-        .map(|report| report.services.as_slice())
-        .unwrap_or_default()
-        .iter()
-        .map(|service| ServiceStatus { url: service.url.clone(), cluster: service.cluster.clone() })
-        .collect();
+    let services = services(verdict);
     let conditions = [accepted(verdict), resolved_refs(verdict), programmed(verdict)].map(|said| {
         let known = current.and_then(|current| current.conditions.iter().find(|known| known.type_ == said.kind));
         let status = if said.is_true { "True" } else { "False" };
@@ -41,6 +36,11 @@ pub(super) fn desired(
         services: if is_served { services } else { Vec::new() },
         conditions: conditions.into(),
     }
+}
+
+/// Where the extension's requests go, or would go.
+pub(super) fn services(verdict: &Verdict) -> Vec<ServiceStatus> {
+    verdict.extension.as_ref().map(|extension| extension.services.clone()).unwrap_or_default()
 }
 
 /// Whether the current status says the same. What others added to it is their affair.

@@ -1,8 +1,8 @@
 //! The status of the ExtensionRegistry.
 
-use crds::{ExtensionRegistryStatus, Problem, RegistryEntry, ReplicaStatus, ServiceStatus};
+use crds::{ExtensionRegistryStatus, Problem, RegistryEntry, ReplicaStatus};
 
-use super::conditions::{joined, reason};
+use super::conditions::{joined, reason, services};
 use crate::controller::Report;
 use crate::verdict::{State, Verdict};
 
@@ -29,12 +29,7 @@ fn entry(verdict: &Verdict) -> RegistryEntry {
         state: state(verdict.state).to_owned(),
         reason: reason(verdict).to_owned(),
         message: Some(joined(&problems)).filter(|message| !message.is_empty()),
-        services: extension
-            .map(|extension| extension.services.as_slice())
-            .unwrap_or_default()
-            .iter()
-            .map(|service| ServiceStatus { url: service.url.clone(), cluster: service.cluster.clone() })
-            .collect(),
+        services: services(verdict),
     }
 }
 
