@@ -28,7 +28,7 @@ pub struct Report {
     /// Of the extensions that are served.
     pub hash: String,
     /// The objects that the verdicts are about, for those who write to them.
-    proxy_extensions: BTreeMap<ObjectKey, ProxyExtensionObject>,
+    proxy_extensions: BTreeMap<ObjectKey, Arc<ProxyExtensionObject>>,
     config_maps: BTreeMap<ObjectKey, String>,
 }
 
@@ -137,7 +137,7 @@ impl Report {
         self.proxy_extensions.iter().filter_map(|(key, object)| {
             let place = objects::describe(ObjectKind::ProxyExtension, key);
             let about = |verdict: &&Verdict| verdict.extension.is_some() && verdict.place.object == place;
-            self.verdicts.iter().find(about).map(|verdict| (key, verdict, object))
+            self.verdicts.iter().find(about).map(|verdict| (key, verdict, &**object))
         })
     }
 

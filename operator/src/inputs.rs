@@ -20,7 +20,7 @@ pub struct Inputs {
     pub projects: BTreeMap<ObjectKey, ProjectSource>,
     /// As the snapshot holds them: what did not change is shared from one snapshot to the next.
     pub applications: Applications,
-    pub proxy_extensions: BTreeMap<ObjectKey, ProxyExtensionObject>,
+    pub proxy_extensions: BTreeMap<ObjectKey, Arc<ProxyExtensionObject>>,
     /// Ids of revoked tokens.
     pub revoked: Arc<HashSet<Box<str>>>,
     /// What flags and environment variables set instead of `argocd-cmd-params-cm`.
@@ -35,7 +35,7 @@ impl Inputs {
             Object::Secret(object) => self.secrets.insert(key, object).is_none(),
             Object::AppProject(object) => self.projects.insert(key, object).is_none(),
             Object::Application(object) => self.insert_application(&key, object),
-            Object::ProxyExtension(object) => self.proxy_extensions.insert(key, *object).is_none(),
+            Object::ProxyExtension(object) => self.proxy_extensions.insert(key, object).is_none(),
         }
     }
 
@@ -88,9 +88,7 @@ impl Inputs {
                 let key = application::key(&key.namespace, &key.name);
                 self.applications.get(&key).cloned().map(Object::Application)
             }
-            ObjectKind::ProxyExtension => {
-                self.proxy_extensions.get(key).cloned().map(|object| Object::ProxyExtension(Box::new(object)))
-            }
+            ObjectKind::ProxyExtension => self.proxy_extensions.get(key).cloned().map(Object::ProxyExtension),
         }
     }
 

@@ -129,7 +129,7 @@ pub enum Object {
     Secret(Secret),
     AppProject(ProjectSource),
     Application(Arc<Application>),
-    ProxyExtension(Box<ProxyExtensionObject>),
+    ProxyExtension(Arc<ProxyExtensionObject>),
 }
 
 /// Name and namespace out of an object that may be unreadable otherwise.
@@ -147,7 +147,7 @@ pub fn decode(kind: ObjectKind, object: Value, shared: &mut Interner) -> Result<
         ObjectKind::Secret => Object::Secret(read::<RawSecret>(object)?.decode()?),
         ObjectKind::AppProject => Object::AppProject(read::<RawProject>(object)?.into()),
         ObjectKind::Application => Object::Application(Arc::new(read::<RawApplication>(object)?.shared(shared))),
-        ObjectKind::ProxyExtension => Object::ProxyExtension(Box::new(proxy_extension(object)?)),
+        ObjectKind::ProxyExtension => Object::ProxyExtension(Arc::new(proxy_extension(object)?)),
     })
 }
 
