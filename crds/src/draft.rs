@@ -1,5 +1,7 @@
 //! An extension as somebody wrote it: all text, nothing checked, every field with its place.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
 use crate::proxy_extension as crd;
 
 /// A text together with what may be said about it. A value that was read out of a secret is shown as the
@@ -24,26 +26,34 @@ impl From<&str> for Text {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct BackendDraft {
     pub connection_timeout: Option<Text>,
     pub keep_alive: Option<Text>,
     pub idle_connection_timeout: Option<Text>,
     pub max_idle_connections: Option<Text>,
+    pub request_timeout: Option<Text>,
+    pub stream_idle_timeout: Option<Text>,
+    pub max_request_body_bytes: Option<i64>,
+    pub max_concurrent_requests: Option<i64>,
     pub services: Vec<ServiceDraft>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ServiceDraft {
     pub url: Option<Text>,
+    pub service_ref: Option<crd::ServiceRef>,
     pub cluster: Option<ClusterDraft>,
     pub headers: Vec<HeaderDraft>,
+    pub tls: Option<crd::BackendTls>,
+    pub health_check: Option<crd::HealthCheck>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClusterDraft {
     pub name: Option<Text>,
     pub server: Option<Text>,
+    pub selector: Option<LabelSelector>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,6 +71,10 @@ impl From<&crd::Backend> for BackendDraft {
             keep_alive: text(&backend.keep_alive),
             idle_connection_timeout: text(&backend.idle_connection_timeout),
             max_idle_connections: backend.max_idle_connections.map(|n| Text::from(n.to_string().as_str())),
+            request_timeout: text(&backend.request_timeout),
+            stream_idle_timeout: text(&backend.stream_idle_timeout),
+            max_request_body_bytes: backend.max_request_body_bytes,
+            max_concurrent_requests: backend.max_concurrent_requests,
             services: backend.services.iter().map(ServiceDraft::from).collect(),
         }
     }
@@ -69,11 +83,15 @@ impl From<&crd::Backend> for BackendDraft {
 impl From<&crd::Service> for ServiceDraft {
     fn from(service: &crd::Service) -> Self {
         Self {
-            url: Some(Text::from(service.url.as_str())),
+            url: service.url.as_deref().map(Text::from),
+            service_ref: service.service_ref.clone(),
             cluster: service.cluster.as_ref().map(|cluster| ClusterDraft {
                 name: cluster.name.as_deref().map(Text::from),
                 server: cluster.server.as_deref().map(Text::from),
+                selector: cluster.selector.clone(),
             }),
+            tls: service.tls.clone(),
+            health_check: service.health_check.clone(),
             headers: service
                 .headers
                 .iter()

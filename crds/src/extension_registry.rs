@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
     group = "extensions.argoproj.io",
     version = "v1alpha1",
     kind = "ExtensionRegistry",
+    doc = "ExtensionRegistry reports every extension of an Argo CD, those of `argocd-cm` included.",
     plural = "extensionregistries",
     shortname = "extreg",
     category = "argocd",

@@ -15,6 +15,7 @@ mod manifest;
 mod name;
 mod problem;
 mod proxy_extension;
+mod reference;
 mod url;
 pub mod valid;
 
@@ -25,9 +26,11 @@ pub use manifest::manifests;
 pub use name::{InvalidName, check_name};
 pub use problem::{Problem, Reason, Severity};
 pub use proxy_extension::{
-    Backend, ClusterMatch, Header, ProxyExtension, ProxyExtensionSpec, ProxyExtensionStatus, SecretKeySelector,
-    Service, ServiceStatus, ValueSource,
+    Backend, BackendTls, CaKind, CaRef, ClientCertificateRef, ClusterMatch, Header, HealthCheck, PortRef,
+    ProxyExtension, ProxyExtensionSpec, ProxyExtensionStatus, Scope, SecretKeySelector, Service, ServiceRef,
+    ServiceScheme, ServiceStatus, ValueSource,
 };
+pub use reference::reference;
 pub use url::{BackendUrl, Scheme};
 
 /// Headers that carry the caller's identity and the application to the backend. Only the proxy sets them.

@@ -24,6 +24,8 @@ pub enum Reason {
     RefNotFound,
     /// It refers to something that it may not read.
     RefNotPermitted,
+    /// It refers to a certificate or a key that cannot be used.
+    InvalidCertificateRef,
 }
 
 impl Reason {
@@ -34,12 +36,13 @@ impl Reason {
             Self::NamespaceNotAllowed => "NamespaceNotAllowed",
             Self::RefNotFound => "RefNotFound",
             Self::RefNotPermitted => "RefNotPermitted",
+            Self::InvalidCertificateRef => "InvalidCertificateRef",
         }
     }
 
     /// Whether it is about what the entry refers to rather than about the entry.
     pub fn is_about_references(self) -> bool {
-        matches!(self, Self::RefNotFound | Self::RefNotPermitted)
+        matches!(self, Self::RefNotFound | Self::RefNotPermitted | Self::InvalidCertificateRef)
     }
 }
 

@@ -88,14 +88,14 @@ impl fmt::Display for BackendUrl {
     }
 }
 
-fn is_host_name(name: &str) -> bool {
+pub(crate) fn is_host_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 253
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Everywhere but in the query, whose escapes nobody decodes.
-fn escapes_are_valid(text: &str) -> bool {
+pub(crate) fn escapes_are_valid(text: &str) -> bool {
     let (before_query, fragment) = match text.split_once('#') {
         Some((head, fragment)) => (head.split('?').next().unwrap_or_default(), fragment),
         None => (text.split('?').next().unwrap_or_default(), ""),

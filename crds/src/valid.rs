@@ -1,22 +1,31 @@
 //! The checks that turn a draft into a backend that can serve.
 
-use std::collections::HashSet;
+mod cluster;
+mod header;
+mod service;
+
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use kube::core::Selector;
 
-use crate::draft::{BackendDraft, ClusterDraft, HeaderDraft, ServiceDraft, Text};
-use crate::proxy_extension::SecretKeySelector;
-use crate::{BackendUrl, Problem, RESERVED_HEADERS, duration};
+use crate::draft::{BackendDraft, ServiceDraft, Text};
+use crate::proxy_extension::{BackendTls, PortRef, ProxyExtensionSpec, Scope, SecretKeySelector};
+use crate::{BackendUrl, Problem, Scheme, duration};
+pub use header::header_value;
 
 pub const DEFAULT_CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const DEFAULT_IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_MAX_IDLE_CONNECTIONS: usize = 30;
+pub const DEFAULT_HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+pub const DEFAULT_UNHEALTHY_THRESHOLD: u32 = 3;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
     pub connection: Connection,
+    pub limits: Limits,
     pub services: Vec<Service>,
 }
 
@@ -40,19 +49,55 @@ impl Default for Connection {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What an extension's requests may take. `None` means that there is no such limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub request_timeout: Option<Duration>,
+    pub stream_idle_timeout: Option<Duration>,
+    pub max_request_body_bytes: Option<u64>,
+    pub max_concurrent_requests: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct Service {
-    pub url: BackendUrl,
+    pub endpoint: Endpoint,
     /// `None`: answers for every cluster.
     pub cluster: Option<Cluster>,
     pub headers: Vec<Header>,
+    pub tls: Option<BackendTls>,
+    pub health_check: Option<HealthCheck>,
 }
 
-/// At least one of the two is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    Url(BackendUrl),
+    Service(ServiceRef),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRef {
+    pub name: String,
+    pub namespace: Option<String>,
+    pub port: Option<PortRef>,
+    pub scheme: Scheme,
+    /// Without a trailing slash; empty for the root.
+    pub path: String,
+}
+
+/// At least one of the three is there.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     pub name: Option<String>,
     pub server: Option<String>,
+    pub selector: Option<Selector>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub path: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub unhealthy_threshold: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +123,7 @@ pub enum Origin {
 pub fn check(draft: &BackendDraft, origin: Origin) -> (Option<Backend>, Vec<Problem>) {
     let mut problems = Vec::new();
     let connection = check_connection(draft, &mut problems);
+    let limits = check_limits(draft, &mut problems);
     if draft.services.is_empty() {
         problems.push(Problem::error("backend.services", "at least one service must be given"));
     }
@@ -87,7 +133,7 @@ pub fn check(draft: &BackendDraft, origin: Origin) -> (Option<Backend>, Vec<Prob
         .enumerate()
         .map(|(i, service)| check_service(service, &format!("backend.services[{i}]"), origin, &mut problems))
         .collect();
-    check_clusters(&draft.services, &mut problems);
+    cluster::check_all(&draft.services, origin, &mut problems);
     if problems.iter().any(Problem::is_error) {
         return (None, problems);
     }
@@ -98,7 +144,61 @@ pub fn check(draft: &BackendDraft, origin: Origin) -> (Option<Backend>, Vec<Prob
         let message = "has no effect with a single service, which answers for every cluster, as in Argo CD";
         problems.push(Problem::warning("backend.services[0].cluster", message));
     }
-    (Some(Backend { connection, services }), problems)
+    (Some(Backend { connection, limits, services }), problems)
+}
+
+/// What a `ProxyExtension` says besides its backend.
+pub fn check_scope(spec: &ProxyExtensionSpec) -> Vec<Problem> {
+    if spec.scope.unwrap_or_default() == Scope::Application {
+        return Vec::new();
+    }
+    let why = "it can be called without an application; remove it or use the scope Application";
+    let projects = spec
+        .projects
+        .iter()
+        .map(|_| Problem::error("spec.projects", format!("has no place in a Global extension: {why}")));
+    let services = spec.backend.services.iter().enumerate().filter(|(_, service)| service.cluster.is_some());
+    let clusters = services.map(|(i, _)| {
+        Problem::error(
+            format!("backend.services[{i}].cluster"),
+            format!("cannot be chosen by in a Global extension: {why}"),
+        )
+    });
+    projects.chain(clusters).collect()
+}
+
+fn check_limits(draft: &BackendDraft, problems: &mut Vec<Problem>) -> Limits {
+    let mut limits = Limits {
+        request_timeout: positive(draft.request_timeout.as_ref(), "backend.requestTimeout", problems),
+        stream_idle_timeout: positive(draft.stream_idle_timeout.as_ref(), "backend.streamIdleTimeout", problems),
+        ..Limits::default()
+    };
+    if let Some(bytes) = draft.max_request_body_bytes {
+        limits.max_request_body_bytes = u64::try_from(bytes).ok();
+        if limits.max_request_body_bytes.is_none() {
+            problems.push(Problem::error(
+                "backend.maxRequestBodyBytes",
+                "is negative; write how many bytes a body may have",
+            ));
+        }
+    }
+    if let Some(requests) = draft.max_concurrent_requests {
+        limits.max_concurrent_requests = usize::try_from(requests).ok().filter(|requests| *requests > 0);
+        if limits.max_concurrent_requests.is_none() {
+            let message = "must be at least 1; to have no limit, leave it out";
+            problems.push(Problem::error("backend.maxConcurrentRequests", message));
+        }
+    }
+    limits
+}
+
+/// A duration of which zero means that there is none.
+fn positive(text: Option<&Text>, field: &str, problems: &mut Vec<Problem>) -> Option<Duration> {
+    let duration = u64::try_from(nanos(text, field, problems)?);
+    if duration.is_err() {
+        problems.push(Problem::error(field, "is negative; write a positive duration such as 30s"));
+    }
+    duration.ok().map(Duration::from_nanos)
 }
 
 fn check_connection(draft: &BackendDraft, problems: &mut Vec<Problem>) -> Connection {
@@ -149,24 +249,20 @@ fn nanos(text: Option<&Text>, field: &str, problems: &mut Vec<Problem>) -> Optio
 }
 
 fn check_service(draft: &ServiceDraft, field: &str, origin: Origin, problems: &mut Vec<Problem>) -> Option<Service> {
-    let url = check_url(draft.url.as_ref(), &format!("{field}.url"), origin, problems);
-    let cluster = check_cluster(draft.cluster.as_ref(), &format!("{field}.cluster"), problems);
-    let mut headers: Vec<Header> = Vec::with_capacity(draft.headers.len());
-    for (i, header) in draft.headers.iter().enumerate() {
-        let Some(header) = check_header(header, &format!("{field}.headers[{i}]"), problems) else {
-            continue;
-        };
-        if let Some(earlier) = headers.iter_mut().find(|h| h.name == header.name) {
-            problems.push(Problem::warning(
-                format!("{field}.headers[{i}]"),
-                format!("{:?} is given more than once; the last value is sent", header.name.as_str()),
-            ));
-            *earlier = header;
-        } else {
-            headers.push(header);
+    let endpoint = match (&draft.url, &draft.service_ref) {
+        (Some(_), Some(_)) => {
+            problems.push(Problem::error(field, "url and serviceRef exclude each other; give one of them"));
+            None
         }
-    }
-    Some(Service { url: url?, cluster, headers })
+        (None, Some(reference)) => service::check_reference(reference, &format!("{field}.serviceRef"), problems),
+        (url, None) => check_url(url.as_ref(), &format!("{field}.url"), origin, problems).map(Endpoint::Url),
+    };
+    let cluster = cluster::check(draft.cluster.as_ref(), &format!("{field}.cluster"), problems);
+    let headers = header::check_all(&draft.headers, field, problems);
+    let tls = service::check_tls(draft.tls.as_ref(), endpoint.as_ref(), &format!("{field}.tls"), problems);
+    let health = draft.health_check.as_ref();
+    let health_check = health.and_then(|draft| service::check_health(draft, &format!("{field}.healthCheck"), problems));
+    Some(Service { endpoint: endpoint?, cluster, headers, tls, health_check })
 }
 
 fn check_url(text: Option<&Text>, field: &str, origin: Origin, problems: &mut Vec<Problem>) -> Option<BackendUrl> {
@@ -192,117 +288,4 @@ fn check_url(text: Option<&Text>, field: &str, origin: Origin, problems: &mut Ve
         problems.push(Problem::warning(field, message).at(text.line));
     }
     Some(url)
-}
-
-fn check_cluster(draft: Option<&ClusterDraft>, field: &str, problems: &mut Vec<Problem>) -> Option<Cluster> {
-    let draft = draft?;
-    let given = |text: &Option<Text>| text.as_ref().map(|t| t.value.clone()).filter(|v| !v.is_empty());
-    let cluster = Cluster { name: given(&draft.name), server: given(&draft.server) };
-    if cluster.name.is_none() && cluster.server.is_none() {
-        problems.push(Problem::error(field, "name or server must be given"));
-        return None;
-    }
-    Some(cluster)
-}
-
-/// With several services each names its cluster, and none names another's.
-fn check_clusters(services: &[ServiceDraft], problems: &mut Vec<Problem>) {
-    if services.len() < 2 {
-        return;
-    }
-    let (mut names, mut servers) = (HashSet::new(), HashSet::new());
-    for (i, service) in services.iter().enumerate() {
-        let Some(cluster) = &service.cluster else {
-            problems.push(Problem::error(
-                format!("backend.services[{i}].cluster"),
-                "must be given when there is more than one service",
-            ));
-            continue;
-        };
-        for (kind, text, seen) in [("name", &cluster.name, &mut names), ("server", &cluster.server, &mut servers)] {
-            let Some(text) = text.as_ref().filter(|t| !t.value.is_empty()) else {
-                continue;
-            };
-            if !seen.insert(text.value.as_str()) {
-                let message = format!("{:?} is named by an earlier service already", text.shown());
-                problems.push(Problem::error(format!("backend.services[{i}].cluster.{kind}"), message).at(text.line));
-            }
-        }
-    }
-}
-
-fn check_header(draft: &HeaderDraft, field: &str, problems: &mut Vec<Problem>) -> Option<Header> {
-    let name = check_header_name(draft.name.as_ref(), &format!("{field}.name"), problems);
-    let value = match (&draft.value, &draft.secret) {
-        (Some(_), Some(_)) => {
-            problems.push(Problem::error(field, "value and valueFrom exclude each other; give one of them"));
-            None
-        }
-        (None, Some(secret)) => Some(HeaderSource::Secret(secret.clone())),
-        (Some(text), None) if !text.value.is_empty() => {
-            check_header_value(text, &format!("{field}.value"), problems).map(HeaderSource::Value)
-        }
-        _ => {
-            problems.push(Problem::error(format!("{field}.value"), "must be given"));
-            None
-        }
-    };
-    Some(Header { name: name?, value: value? })
-}
-
-fn check_header_name(text: Option<&Text>, field: &str, problems: &mut Vec<Problem>) -> Option<HeaderName> {
-    let Some(text) = text.filter(|t| !t.value.is_empty()) else {
-        problems.push(Problem::error(field, "must be given"));
-        return None;
-    };
-    let Ok(name) = HeaderName::from_bytes(text.value.as_bytes()) else {
-        problems.push(Problem::error(field, format!("{:?} is no valid header name", text.shown())).at(text.line));
-        return None;
-    };
-    if RESERVED_HEADERS.contains(&name.as_str()) {
-        let message =
-            format!("{:?} is reserved for the caller's identity and the application; it is ignored", name.as_str());
-        problems.push(Problem::warning(field, message).at(text.line));
-        return None;
-    }
-    if is_connection_header(&name) {
-        let message = format!("{:?} is managed by the proxy; it is ignored", name.as_str());
-        problems.push(Problem::warning(field, message).at(text.line));
-        return None;
-    }
-    Some(name)
-}
-
-/// Headers of the connection or of the message's framing: to set one would break the request.
-fn is_connection_header(name: &HeaderName) -> bool {
-    const MANAGED: [&str; 9] = [
-        "connection",
-        "content-length",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    MANAGED.contains(&name.as_str())
-}
-
-fn check_header_value(text: &Text, field: &str, problems: &mut Vec<Problem>) -> Option<HeaderValue> {
-    let value = header_value(&text.value);
-    if value.is_none() {
-        problems.push(
-            Problem::error(field, "holds a line break or another control character, which no header can carry")
-                .at(text.line),
-        );
-    }
-    value
-}
-
-/// A header value that prints as `Sensitive`, since any configured value may be a credential.
-pub fn header_value(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

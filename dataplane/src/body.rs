@@ -1,14 +1,31 @@
 //! Bodies of requests and answers: streamed, never buffered.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use thiserror::Error;
 
+use crate::Refusal;
 use crate::pool::Lease;
-use crate::request::Observation;
+use crate::request::{Exchange, StreamGuard};
+
+/// Why a body ends before its end.
+#[derive(Debug, Error)]
+pub(crate) enum BodyError {
+    #[error(transparent)]
+    Connection(#[from] hyper::Error),
+    /// A request's body is larger than the extension permits.
+    #[error("the body is too large")]
+    TooLarge,
+    /// A stream that would be refused now, or that is idle for too long.
+    #[error("{0}")]
+    Ended(Refusal),
+}
 
 /// An answer's body.
 pub(crate) enum Body {
@@ -20,7 +37,9 @@ pub(crate) enum Body {
 pub(crate) struct Proxied {
     pub(crate) incoming: Incoming,
     pub(crate) lease: Option<Lease>,
-    pub(crate) observation: Option<Observation>,
+    pub(crate) exchange: Option<Exchange>,
+    /// Ends the answer before its end.
+    pub(crate) guard: StreamGuard,
 }
 
 impl Body {
@@ -38,28 +57,57 @@ impl Proxied {
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
-        self.observation.take();
+        self.exchange.take();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        let is_stream = match &frame {
+            Poll::Pending => true,
+            Poll::Ready(None) => {
+                self.finish();
+                false
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
+                    exchange.sent(data.remaining());
+                }
+                let is_stream = self.guard.moved();
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
+                is_stream && self.exchange.is_some()
+            }
+            // A broken answer takes its connection with it.
+            Poll::Ready(Some(Err(_))) => {
+                drop(self.lease.take());
+                false
+            }
+        };
+        if is_stream && let Poll::Ready(refusal) = self.guard.poll_ended(cx) {
+            return Poll::Ready(Some(Err(self.end(refusal))));
+        }
+        frame.map_err(BodyError::Connection)
+    }
+
+    /// Ends the answer before its end.
+    fn end(&mut self, refusal: Refusal) -> BodyError {
+        drop(self.lease.take());
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.refused(&refusal);
+        }
+        BodyError::Ended(refusal)
     }
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Proxied(proxied) => {
-                let frame = Pin::new(&mut proxied.incoming).poll_frame(cx);
-                match &frame {
-                    Poll::Ready(None) => proxied.finish(),
-                    Poll::Ready(Some(Ok(_))) if proxied.incoming.is_end_stream() => proxied.finish(),
-                    // A broken answer takes its connection with it.
-                    Poll::Ready(Some(Err(_))) => drop(proxied.lease.take()),
-                    _ => {}
-                }
-                frame
-            }
+            Self::Proxied(proxied) => proxied.poll(cx),
         }
     }
 
@@ -78,43 +126,89 @@ impl HttpBody for Body {
     }
 }
 
+impl Drop for Proxied {
+    /// An answer without a body is never read; its connection is as good as after reading.
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+}
+
 /// A request's body on its way to a backend.
 pub(crate) enum RequestBody {
     Incoming(Incoming),
+    Limited(Limited),
     Empty,
+}
+
+/// A body of unknown length of which so many bytes may still come.
+pub(crate) struct Limited {
+    incoming: Incoming,
+    left: u64,
+    /// Whoever waits for the answer learns here why there is none.
+    is_exceeded: Arc<AtomicBool>,
+}
+
+impl RequestBody {
+    /// A body that must not be larger than the limit. Fails where it says itself that it is.
+    pub(crate) fn within(incoming: Incoming, limit: Option<u64>) -> Result<Self, Refusal> {
+        match limit {
+            Some(limit) if incoming.size_hint().lower() > limit => Err(Refusal::BodyTooLarge),
+            Some(left) if incoming.size_hint().exact().is_none() => {
+                Ok(Self::Limited(Limited { incoming, left, is_exceeded: Arc::default() }))
+            }
+            _ => Ok(Self::Incoming(incoming)),
+        }
+    }
+
+    /// Set when more came than may come.
+    pub(crate) fn limit_exceeded(&self) -> Option<Arc<AtomicBool>> {
+        match self {
+            Self::Limited(limited) => Some(limited.is_exceeded.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Limited {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
+        match self.left.checked_sub(data.map_or(0, |data| data.len() as u64)) {
+            Some(left) => self.left = left,
+            None => {
+                self.is_exceeded.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            }
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
+    }
 }
 
 impl HttpBody for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Connection),
+            Self::Limited(limited) => limited.poll(cx),
             Self::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Incoming(incoming) | Self::Limited(Limited { incoming, .. }) => incoming.is_end_stream(),
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Incoming(incoming) | Self::Limited(Limited { incoming, .. }) => incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
-        }
-    }
-}
-
-impl Drop for Proxied {
-    /// An answer without a body is never read; its connection is as good as after reading.
-    fn drop(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.finish();
         }
     }
 }

@@ -88,6 +88,10 @@ impl Clusters {
             .any(|c| c.project == project && (c.name == cluster.name || c.server == cluster.server))
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Cluster> {
+        self.by_server.values().map(|cluster| &**cluster)
+    }
+
     pub fn len(&self) -> usize {
         self.by_server.len()
     }

@@ -13,6 +13,7 @@
 //! [`request::Target`]. Whatever refuses is a [`Refusal`], and one place turns it into an answer, a log line
 //! and a metric label.
 
+pub mod access_log;
 pub mod account;
 pub mod application;
 mod body;
@@ -20,6 +21,7 @@ pub mod cluster;
 pub mod extension;
 pub mod glob;
 mod go_regex;
+pub mod health;
 mod memo;
 pub mod metrics;
 pub mod namespace;
@@ -30,7 +32,8 @@ mod refusal;
 pub mod request;
 pub mod server;
 pub mod snapshot;
-mod tls;
+pub mod telemetry;
+pub mod tls;
 pub mod token;
 
 pub use refusal::Refusal;

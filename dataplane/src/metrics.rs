@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -121,22 +122,41 @@ impl Drop for Open {
     }
 }
 
-/// Tells for each served extension how many connections to its backends wait for a request.
-#[derive(Debug)]
-pub struct IdleConnections(pub SnapshotReceiver);
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BackendLabels {
+    extension: Arc<str>,
+    backend: String,
+}
 
-impl Collector for IdleConnections {
+/// Tells how the extensions that are served now do.
+#[derive(Debug)]
+pub struct Served(pub SnapshotReceiver);
+
+impl Collector for Served {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let snapshot = self.0.borrow().clone();
-        let gauges = Family::<ExtensionLabels, Gauge>::default();
+        let (idle, open) = (Family::<ExtensionLabels, Gauge>::default(), Family::<ExtensionLabels, Gauge>::default());
+        let healthy = Family::<BackendLabels, Gauge>::default();
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         for extension in snapshot.iter().flat_map(|snapshot| snapshot.extensions.values()) {
-            let idle: usize = extension.services.iter().map(|service| service.idle_connections.load(Relaxed)).sum();
-            let labels = ExtensionLabels { extension: extension.name.clone() };
-            gauges.get_or_create(&labels).set(i64::try_from(idle).unwrap_or(i64::MAX));
+            let waiting = extension.services.iter().map(|service| service.idle_connections.load(Relaxed)).sum();
+            let labels = ExtensionLabels { extension: extension.settings.name.clone() };
+            idle.get_or_create(&labels).set(gauge(waiting));
+            open.get_or_create(&labels).set(gauge(extension.open()));
+            for service in &extension.services {
+                let backend = service.settings.address.url();
+                let labels = BackendLabels { extension: extension.settings.name.clone(), backend };
+                healthy.get_or_create(&labels).set(i64::from(!service.health.is_down()));
+            }
         }
-        let help = "Connections to an extension's backends that wait for a request";
-        let encoder =
-            encoder.encode_descriptor("argocd_extension_proxy_idle_connections", help, None, gauges.metric_type())?;
-        gauges.encode(encoder)
+        let mut write = |name: &str, help: &str, gauges: &dyn EncodeMetric| {
+            gauges.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        };
+        let help = "HTTP/1.1 connections to an extension's backends that wait for a request";
+        write("argocd_extension_proxy_idle_connections", help, &idle)?;
+        let help = "Requests and streams of an extension that are open";
+        write("argocd_extension_proxy_open_requests", help, &open)?;
+        let help = "Whether a backend is not known to be down";
+        write("argocd_extension_proxy_backend_healthy", help, &healthy)
     }
 }

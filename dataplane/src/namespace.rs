@@ -34,6 +34,18 @@ impl NamespacePatterns {
         (Self { source, compiled }, unreadable)
     }
 
+    /// Globs only.
+    pub fn globs<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        let source: Vec<String> = patterns.into_iter().map(str::to_owned).collect();
+        let compiled = source.iter().map(|pattern| Pattern::Glob(Glob::new(pattern))).collect();
+        Self { source, compiled }
+    }
+
+    /// As they were written.
+    pub fn source(&self) -> &[String] {
+        &self.source
+    }
+
     pub fn matches(&self, namespace: &str) -> bool {
         self.compiled.iter().any(|pattern| match pattern {
             Pattern::Glob(glob) => glob.matches(namespace),

@@ -50,8 +50,20 @@ pub enum Refusal {
     DestinationNotPermitted,
     #[error("no extension of this name is served")]
     UnknownExtension,
+    #[error("the extension is not for applications of this project (projects)")]
+    ProjectNotServed,
     #[error("no service of the extension is for the application's cluster")]
     NoService,
+    #[error("several services of the extension are for the application's cluster, and none is to be preferred")]
+    AmbiguousService,
+    #[error("as many requests of the extension are open as may be (maxConcurrentRequests)")]
+    TooManyRequests,
+    #[error("the request's body is larger than the extension permits (maxRequestBodyBytes)")]
+    BodyTooLarge,
+    #[error("every backend is known to be down")]
+    BackendDown,
+    #[error("nothing came for as long as the extension permits (streamIdleTimeout)")]
+    StreamIdle,
     #[error("the {0} holds characters that no header can carry")]
     NotAHeaderValue(&'static str),
     #[error("the backend cannot be reached: {0}")]
@@ -88,14 +100,18 @@ pub enum HeaderError {
 impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady | Self::TooManyRequests | Self::BackendDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoSuchPath | Self::UnknownExtension => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Path(_) | Self::NoExtensionName | Self::NoCookie | Self::Headers(_) | Self::NoService => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Path(_)
+            | Self::NoExtensionName
+            | Self::NoCookie
+            | Self::Headers(_)
+            | Self::NoService
+            | Self::AmbiguousService => StatusCode::BAD_REQUEST,
             Self::BackendUnreachable(_) | Self::BackendFailed(_) => StatusCode::BAD_GATEWAY,
-            Self::BackendTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::BackendTimeout | Self::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
             Self::Token(_)
             | Self::NoPolicy
             | Self::ApplicationNotAllowed { .. }
@@ -107,6 +123,7 @@ impl Refusal {
             | Self::NamespaceNotPermitted
             | Self::Destination(_)
             | Self::DestinationNotPermitted
+            | Self::ProjectNotServed
             | Self::NotAHeaderValue(_) => StatusCode::UNAUTHORIZED,
         }
     }
@@ -133,7 +150,13 @@ impl Refusal {
             Self::Destination(_) => "unresolved_destination",
             Self::DestinationNotPermitted => "destination_not_permitted",
             Self::UnknownExtension => "unknown_extension",
+            Self::ProjectNotServed => "project_not_served",
             Self::NoService => "no_service",
+            Self::AmbiguousService => "ambiguous_service",
+            Self::TooManyRequests => "too_many_requests",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BackendDown => "backend_down",
+            Self::StreamIdle => "stream_idle",
             Self::NotAHeaderValue(_) => "not_a_header_value",
             Self::BackendUnreachable(_) => "backend_unreachable",
             Self::BackendTimeout => "backend_timeout",
@@ -153,9 +176,12 @@ impl Refusal {
             Self::Token(_) => "Invalid token".into(),
             Self::Headers(error) => format!("Invalid headers: {error}"),
             Self::UnknownExtension => "Extension not found".into(),
-            Self::NoService => "invalid extension".into(),
+            Self::NoService | Self::AmbiguousService => "invalid extension".into(),
+            Self::TooManyRequests => "The extension has too many requests open".into(),
+            Self::BodyTooLarge => "The request's body is too large".into(),
+            Self::BackendDown => "The extension's backend is down".into(),
             Self::BackendUnreachable(_) => "The extension's backend cannot be reached".into(),
-            Self::BackendTimeout => "The extension's backend did not answer in time".into(),
+            Self::BackendTimeout | Self::StreamIdle => "The extension's backend did not answer in time".into(),
             Self::BackendFailed(_) => "The extension's backend failed to answer".into(),
             _ => "Unauthorized extension request".into(),
         }
@@ -167,7 +193,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-        if self == Self::NotReady {
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

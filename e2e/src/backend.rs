@@ -2,12 +2,12 @@
 //!
 //! `/status/N`, `/redirect`, `/cookie`, `/hop`, `/sse?n=&gap=`, `/gzip`, `/slow?s=`, `/truncate`, `/reset`,
 //! `/big?n=BYTES`, `/empty`, `/trailers`, `/duplex` (sends every chunk back as it comes), `/close` (answers, then
-//! closes the connection that it seemed to keep), `/ws` (a WebSocket that echoes).
+//! closes the connection that it seemed to keep), `/ws` (a WebSocket that echoes), `/healthz` (what it was told to).
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -30,6 +30,7 @@ use crate::http1::{Head, Headers, Message, latin1, read_chunk, read_chunked, rea
 pub struct Backend {
     pub address: SocketAddr,
     counters: Arc<Counters>,
+    tls: Arc<Mutex<Option<TlsAcceptor>>>,
     task: JoinHandle<()>,
 }
 
@@ -37,6 +38,8 @@ pub struct Backend {
 struct Counters {
     connections: AtomicUsize,
     requests: AtomicUsize,
+    checks: AtomicUsize,
+    is_ill: AtomicBool,
 }
 
 impl Backend {
@@ -52,11 +55,14 @@ impl Backend {
         let address = listener.local_addr()?;
         let counters = Arc::new(Counters::default());
         let counted = counters.clone();
+        let tls = Arc::new(Mutex::new(tls));
+        let current_tls = tls.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 counted.connections.fetch_add(1, Ordering::SeqCst);
                 let _ = stream.set_nodelay(true);
-                let (counters, tls) = (counted.clone(), tls.clone());
+                let counters = counted.clone();
+                let tls = current_tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 tokio::spawn(async move {
                     // Whoever called went away, or was meant to be disappointed.
                     let _: io::Result<()> = match tls {
@@ -74,11 +80,26 @@ impl Backend {
                 });
             }
         });
-        Ok(Self { address, counters, task })
+        Ok(Self { address, counters, tls, task })
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Connections from now on are spoken with otherwise.
+    pub fn set_tls(&self, tls: TlsAcceptor) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls);
+    }
+
+    /// What it answers to whoever asks for its health.
+    pub fn set_ill(&self, is_ill: bool) {
+        self.counters.is_ill.store(is_ill, Ordering::SeqCst);
+    }
+
+    /// How often it was asked for its health, which counts as no request.
+    pub fn checks(&self) -> usize {
+        self.counters.checks.load(Ordering::SeqCst)
     }
 
     /// Connections that were accepted so far.
@@ -146,6 +167,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     reset: impl Fn(&BufReader<S>) -> io::Result<()>,
 ) -> io::Result<()> {
     while let Some(head) = Head::read(&mut stream).await? {
+        if head.start_line.starts_with("GET /healthz ") {
+            counters.checks.fetch_add(1, Ordering::SeqCst);
+            let status = if counters.is_ill.load(Ordering::SeqCst) { 500 } else { 200 };
+            stream.write_all(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?;
+            continue;
+        }
         counters.requests.fetch_add(1, Ordering::SeqCst);
         if head.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
             return websocket(stream, &head).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -109,13 +109,19 @@ pub async fn send(to: SocketAddr, request: Request) -> Result<Response> {
 }
 
 /// A connection that is kept.
-pub struct Connection(BufReader<TcpStream>);
+pub struct Connection<S = TcpStream>(BufReader<S>);
 
 impl Connection {
     pub async fn open(to: SocketAddr) -> Result<Self> {
         let stream = timeout(PATIENCE, TcpStream::connect(to)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self(BufReader::new(stream)))
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn over(stream: S) -> Self {
+        Self(BufReader::new(stream))
     }
 
     pub async fn send(&mut self, request: &Request) -> Result<Response> {
@@ -156,11 +162,11 @@ impl Connection {
         Ok(Response { status, headers: head.headers, body, trailers, is_cut_short: read.is_err() })
     }
 
-    pub fn into_stream(self) -> BufReader<TcpStream> {
+    pub fn into_stream(self) -> BufReader<S> {
         self.0
     }
 
-    pub fn stream(&mut self) -> &mut BufReader<TcpStream> {
+    pub fn stream(&mut self) -> &mut BufReader<S> {
         &mut self.0
     }
 }

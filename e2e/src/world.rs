@@ -84,6 +84,11 @@ impl World {
         self.write(&format!("extension-{name}.yaml"), &text)
     }
 
+    /// A ProxyExtension in Argo CD's namespace; `spec` in YAML.
+    pub fn write_spec(&self, name: &str, spec: &str) -> Result<()> {
+        self.write(&format!("extension-{name}.yaml"), &proxy_extension("argocd", name, spec))
+    }
+
     /// alice's token.
     pub fn token(&self) -> Result<String> {
         TokenSpec::local().mint(&self.provider)
@@ -99,6 +104,33 @@ impl World {
         serve_folder(self.folder(), &[], environment)
     }
 }
+
+/// A ProxyExtension's manifest; `spec` in YAML.
+pub fn proxy_extension(namespace: &str, name: &str, spec: &str) -> String {
+    let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "apiVersion: extensions.argoproj.io/v1alpha1\nkind: ProxyExtension\n\
+         metadata: {{name: {name}, namespace: {namespace}}}\nspec:\n{spec}"
+    )
+}
+
+/// A manifest of a ConfigMap or a Secret with texts in its data.
+pub fn texts(kind: &str, namespace: &str, name: &str, labels: &str, data: &[(&str, &str)]) -> String {
+    let field = if kind == "Secret" { "stringData" } else { "data" };
+    let data: String = data
+        .iter()
+        .map(|(key, text)| {
+            let text: String = text.lines().map(|line| format!("    {line}\n")).collect();
+            format!("  {key}: |\n{text}")
+        })
+        .collect();
+    format!(
+        "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\n{field}:\n{data}"
+    )
+}
+
+/// The label of Secrets that ProxyExtensions may refer to.
+pub const PART_OF_ARGOCD: &str = "app.kubernetes.io/part-of: argocd";
 
 /// Starts the program on a folder, on free ports.
 pub fn serve_folder(folder: &Path, more: &[&str], environment: &[(&str, &str)]) -> Result<Program> {

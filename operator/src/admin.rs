@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dataplane::snapshot::SnapshotReceiver;
+use dataplane::tls::ServingCertificate;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::controller::{Counts, ReportReceiver};
+use crate::controller::{Counts, Report, ReportReceiver};
 use crate::verdict::Verdict;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +38,8 @@ pub struct Admin {
     pub snapshots: SnapshotReceiver,
     pub reports: ReportReceiver,
     pub metrics: Registry,
+    /// What callers are shown, where TLS is spoken with them.
+    pub certificate: Option<Arc<ServingCertificate>>,
 }
 
 #[derive(Serialize)]
@@ -49,7 +52,7 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     hash: &'a str,
     extensions: Counts,
-    entries: &'a [Verdict],
+    entries: Vec<Verdict>,
 }
 
 impl Admin {
@@ -91,14 +94,17 @@ impl Admin {
     }
 
     fn is_ready(&self) -> bool {
-        self.snapshots.borrow().is_some()
+        self.snapshots.borrow().is_some() && self.certificate.as_ref().is_none_or(|certificate| certificate.is_set())
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
         if self.is_ready() {
             response(StatusCode::OK, TEXT, "ready\n")
         } else {
-            let message = "not ready: the configuration has not been read completely yet\n";
+            let message = match self.snapshots.borrow().is_some() {
+                false => "not ready: the configuration has not been read completely yet\n",
+                true => "not ready: there is no usable certificate to show to callers\n",
+            };
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, message)
         }
     }
@@ -119,8 +125,8 @@ impl Admin {
             ready: self.is_ready(),
             reconciled_at: report.map(|report| report.reconciled_at.to_string()),
             hash: report.map(|report| report.hash.as_str()).unwrap_or_default(),
-            extensions: report.map(super::controller::Report::counts).unwrap_or_default(),
-            entries: report.map(|report| report.verdicts.as_slice()).unwrap_or_default(),
+            extensions: report.map(Report::counts).unwrap_or_default(),
+            entries: report.map(Report::current).unwrap_or_default(),
         };
         match serde_json::to_vec_pretty(&status) {
             Ok(mut json) => {

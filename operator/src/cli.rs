@@ -1,18 +1,25 @@
 //! The command line.
 
 mod argocd;
+mod reception;
 mod redis;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use dataplane::access_log::{AccessLog, Sample};
+use dataplane::namespace::NamespacePatterns;
+use dataplane::request::TrustedProxies;
+use dataplane::telemetry::Tracing;
 
-use crate::log::LogOptions;
-use crate::run::{Listeners, SourceOptions};
+use crate::log::{LogLevel, LogOptions};
+use crate::reconcile::ReconcileOptions;
+use crate::run::{Listeners, Setup, SourceOptions};
 use crate::sources::cluster::ClusterOptions;
-use crate::{demo, run};
+use crate::{demo, run, telemetry};
 use argocd::ArgocdOptions;
+use reception::ReceptionOptions;
 use redis::RedisOptions;
 
 /// Serves Argo CD's proxy extensions: every call authenticated, authorized, routed by the application's cluster.
@@ -49,6 +56,11 @@ struct RunOptions {
     /// Address of /healthz, /readyz, /metrics and /status
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8081", env = "ARGOCD_EXTENSION_PROXY_ADMIN_LISTEN")]
     admin_listen: String,
+    /// Namespaces besides Argo CD's own whose ProxyExtensions count, comma-separated; globs
+    #[arg(long, value_name = "PATTERNS", env = "ARGOCD_EXTENSION_PROXY_EXTENSION_NAMESPACES", value_delimiter = ',')]
+    extension_namespaces: Vec<String>,
+    #[command(flatten)]
+    reception: ReceptionOptions,
     #[command(flatten)]
     serving: ServingOptions,
     /// Name of this replica [default: the host's name and the process id]
@@ -73,62 +85,97 @@ struct DemoOptions {
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct ServingOptions {
+struct ServingOptions {
     /// Threads that serve requests [default: one for each processor]
     #[arg(long, value_name = "N", env = "ARGOCD_EXTENSION_PROXY_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
     /// Seconds that open requests and streams may go on after SIGTERM or SIGINT
     #[arg(long, value_name = "SECONDS", default_value_t = 20, env = "ARGOCD_EXTENSION_PROXY_DRAIN_TIMEOUT")]
     drain_timeout: u32,
+    /// Share of requests, from 0 to 1, that standard output gets a line of JSON for; those that were refused or failed
+    /// are always among them [default: no access log]
+    #[arg(long, value_name = "SHARE", env = "ARGOCD_EXTENSION_PROXY_ACCESS_LOG", value_parser = sample)]
+    access_log: Option<Sample>,
+}
+
+fn sample(text: &str) -> Result<Sample, String> {
+    let share = text.parse().ok().and_then(Sample::new);
+    share.ok_or_else(|| "write a number from 0 to 1, such as 1 for every request or 0.01".into())
 }
 
 impl ServingOptions {
-    pub(crate) fn workers(&self) -> usize {
+    fn workers(&self) -> usize {
         match self.workers {
             Some(workers) => workers.into(),
             None => std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
-    pub(crate) fn drain_timeout(&self) -> Duration {
-        Duration::from_secs(self.drain_timeout.into())
+    /// A setup that nothing else is asked of.
+    fn setup(
+        &self,
+        listeners: Listeners,
+        reconcile: ReconcileOptions,
+        log_level: LogLevel,
+        tracing: Option<Tracing>,
+    ) -> anyhow::Result<Setup> {
+        let access_log = self.access_log.map(|sample| AccessLog::start(sample, std::io::stdout())).transpose()?;
+        Ok(Setup {
+            listeners,
+            reconcile,
+            log_level,
+            workers: self.workers(),
+            drain_timeout: Duration::from_secs(self.drain_timeout.into()),
+            tls: None,
+            proxy_protocol: false,
+            trusted_proxies: TrustedProxies::default(),
+            access_log,
+            tracing,
+        })
     }
 }
 
 pub(crate) fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    cli.log.start();
+    let log_level = cli.log.start();
     match cli.command {
-        Command::Run(options) => {
-            let listeners = Listeners {
-                extensions: run::bind(&options.listen, "--listen")?,
-                admin: run::bind(&options.admin_listen, "--admin-listen")?,
-            };
-            let source = match &options.from_dir {
-                Some(folder) => SourceOptions::Folder { folder, namespace: &options.namespace },
-                None => SourceOptions::Cluster {
-                    cluster: Box::new(ClusterOptions {
-                        namespace: options.namespace.clone(),
-                        overrides: options.argocd.overrides(),
-                        redis: options.redis.read()?,
-                    }),
-                    identity: options.replica_name.clone().unwrap_or_else(default_replica_name),
-                },
-            };
-            run::run(source, listeners, &options.serving)
-        }
+        Command::Run(options) => serve(&options, log_level),
         Command::Demo(options) => {
             let listeners = Listeners {
                 extensions: bind_demo(options.listen.as_deref(), "--listen", 8080)?,
                 admin: bind_demo(options.admin_listen.as_deref(), "--admin-listen", 8081)?,
             };
-            demo::demo(listeners, &options.serving)
+            let reconcile = ReconcileOptions::new(demo::NAMESPACE);
+            demo::demo(options.serving.setup(listeners, reconcile, log_level, None)?)
         }
         Command::Crds => {
             run::print(crds::manifests().trim_end());
             Ok(())
         }
     }
+}
+
+fn serve(options: &RunOptions, log_level: LogLevel) -> anyhow::Result<()> {
+    let (tracing, _exporter) = telemetry::start()?.unzip();
+    let listeners = Listeners {
+        extensions: run::bind(&options.listen, "--listen")?,
+        admin: run::bind(&options.admin_listen, "--admin-listen")?,
+    };
+    let reconcile = ReconcileOptions {
+        namespace: options.namespace.clone(),
+        extension_namespaces: NamespacePatterns::globs(options.extension_namespaces.iter().map(|glob| glob.trim())),
+        certificate_secret: options.reception.secret().map(str::to_owned),
+    };
+    let mut setup = options.serving.setup(listeners, reconcile, log_level, tracing)?;
+    options.reception.apply(&mut setup);
+    let source = match &options.from_dir {
+        Some(folder) => SourceOptions::Folder(folder),
+        None => SourceOptions::Cluster {
+            cluster: Box::new(ClusterOptions { overrides: options.argocd.overrides(), redis: options.redis.read()? }),
+            identity: options.replica_name.clone().unwrap_or_else(default_replica_name),
+        },
+    };
+    run::run(source, setup)
 }
 
 fn default_replica_name() -> String {

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use crds::ServiceStatus;
 use dataplane::Snapshot;
+use dataplane::extension::Extensions;
 use dataplane::snapshot::SnapshotReceiver;
+use dataplane::tls::ServingCertificate;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde::Serialize;
@@ -14,9 +17,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::inputs::Inputs;
+use crate::log::LogLevel;
 use crate::metrics::ControllerMetrics;
 use crate::objects::{self, ObjectKey, ObjectKind, ProxyExtensionObject};
-use crate::reconcile::{Memory, reconcile};
+use crate::reconcile::{Memory, ReconcileOptions, reconcile};
 use crate::registry_hash::registry_hash;
 use crate::verdict::{Place, State, Verdict};
 
@@ -27,6 +31,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Of the extensions that are served.
     pub hash: String,
+    /// Those that are served, with their health.
+    pub extensions: Arc<Extensions>,
     /// The objects that the verdicts are about, for those who write to them.
     proxy_extensions: BTreeMap<ObjectKey, Arc<ProxyExtensionObject>>,
     config_maps: BTreeMap<ObjectKey, String>,
@@ -42,19 +48,22 @@ pub struct Counts {
 pub type ReportReceiver = watch::Receiver<Option<Arc<Report>>>;
 
 pub struct Controller {
-    namespace: String,
+    options: ReconcileOptions,
     memory: Memory,
+    certificate: Arc<ServingCertificate>,
+    log_level: LogLevel,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     reports: watch::Sender<Option<Arc<Report>>>,
     metrics: ControllerMetrics,
 }
 
 impl Controller {
-    /// `namespace` is Argo CD's own.
-    pub fn new(namespace: &str, metrics: ControllerMetrics) -> Self {
+    pub(crate) fn new(options: ReconcileOptions, log_level: LogLevel, metrics: ControllerMetrics) -> Self {
         Self {
-            namespace: namespace.to_owned(),
+            options,
             memory: Memory::default(),
+            certificate: Arc::default(),
+            log_level,
             snapshots: watch::Sender::new(None),
             reports: watch::Sender::new(None),
             metrics,
@@ -69,19 +78,34 @@ impl Controller {
         self.reports.subscribe()
     }
 
+    pub(crate) fn options(&self) -> &ReconcileOptions {
+        &self.options
+    }
+
+    /// What callers are shown, where a Secret holds it.
+    pub(crate) fn certificate(&self) -> &Arc<ServingCertificate> {
+        &self.certificate
+    }
+
     /// Reconciles. `source_verdicts` are about what could not even be read.
     pub fn apply(&mut self, inputs: &Inputs, source_verdicts: Vec<Verdict>) -> Arc<Report> {
         let started = Instant::now();
-        let outcome = reconcile(inputs, &self.namespace, &self.memory);
+        let outcome = reconcile(inputs, &self.options, &self.memory);
+        if self.options.certificate_secret.is_some() {
+            self.certificate.set(outcome.certificate().cloned());
+        }
         let mut verdicts = source_verdicts;
         verdicts.extend(outcome.verdicts);
+        verdicts.extend(self.log_level.follow(inputs, &self.options.namespace));
         self.memory = outcome.memory;
         let hash = registry_hash(&outcome.snapshot);
+        let extensions = outcome.snapshot.extensions.clone();
         let changed = self.publish(outcome.snapshot);
         let report = Arc::new(Report {
             reconciled_at: Timestamp::now(),
             verdicts,
             hash,
+            extensions,
             proxy_extensions: inputs.proxy_extensions.clone(),
             config_maps: inputs.config_maps.iter().map(|(key, map)| (key.clone(), map.uid.clone())).collect(),
         });
@@ -130,6 +154,32 @@ impl Report {
             }
         }
         counts
+    }
+
+    /// Where an extension's requests go, or would go, with how that does now.
+    pub(crate) fn services(&self, verdict: &Verdict) -> Vec<ServiceStatus> {
+        let Some(extension) = &verdict.extension else { return Vec::new() };
+        let mut services = extension.services.clone();
+        if verdict.state == State::Accepted
+            && let Some(served) = self.extensions.get(extension.name.as_str())
+        {
+            for (status, service) in services.iter_mut().zip(&served.services) {
+                status.healthy = Some(!service.health.is_down());
+                status.last_error = service.health.last_error();
+            }
+        }
+        services
+    }
+
+    /// The verdicts with how backends do now.
+    pub(crate) fn current(&self) -> Vec<Verdict> {
+        let mut verdicts = self.verdicts.clone();
+        for (current, verdict) in verdicts.iter_mut().zip(&self.verdicts) {
+            if let Some(extension) = &mut current.extension {
+                extension.services = self.services(verdict);
+            }
+        }
+        verdicts
     }
 
     /// The ProxyExtensions with what became of them.

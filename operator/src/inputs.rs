@@ -1,6 +1,6 @@
 //! Everything that the reconcile reads, as it is now, whatever it was read from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dataplane::application::{self, Application, Applications};
@@ -8,7 +8,7 @@ use dataplane::project::ProjectSource;
 
 use hashbrown::HashSet;
 
-use crate::objects::{ConfigMap, Object, ObjectKey, ObjectKind, ProxyExtensionObject, Secret};
+use crate::objects::{ConfigMap, Object, ObjectKey, ObjectKind, ProxyExtensionObject, Secret, ServiceObject};
 
 /// Where Argo CD keeps what its components are started with.
 pub const PARAMS_CONFIG: &str = "argocd-cmd-params-cm";
@@ -21,6 +21,9 @@ pub struct Inputs {
     /// As the snapshot holds them: what did not change is shared from one snapshot to the next.
     pub applications: Applications,
     pub proxy_extensions: BTreeMap<ObjectKey, Arc<ProxyExtensionObject>>,
+    pub services: BTreeMap<ObjectKey, ServiceObject>,
+    /// Objects that extensions refer to and that may not be read.
+    pub unreadable: BTreeSet<(ObjectKind, ObjectKey)>,
     /// Ids of revoked tokens.
     pub revoked: Arc<HashSet<Box<str>>>,
     /// What flags and environment variables set instead of `argocd-cmd-params-cm`.
@@ -36,6 +39,7 @@ impl Inputs {
             Object::AppProject(object) => self.projects.insert(key, object).is_none(),
             Object::Application(object) => self.insert_application(&key, object),
             Object::ProxyExtension(object) => self.proxy_extensions.insert(key, object).is_none(),
+            Object::Service(object) => self.services.insert(key, object).is_none(),
         }
     }
 
@@ -57,6 +61,7 @@ impl Inputs {
                 drop(self.applications.remove(&application::key(&key.namespace, &key.name)));
             }
             ObjectKind::ProxyExtension => drop(self.proxy_extensions.remove(key)),
+            ObjectKind::Service => drop(self.services.remove(key)),
         }
     }
 
@@ -89,6 +94,7 @@ impl Inputs {
                 self.applications.get(&key).cloned().map(Object::Application)
             }
             ObjectKind::ProxyExtension => self.proxy_extensions.get(key).cloned().map(Object::ProxyExtension),
+            ObjectKind::Service => self.services.get(key).cloned().map(Object::Service),
         }
     }
 

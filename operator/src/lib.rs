@@ -18,6 +18,7 @@ mod registry_hash;
 mod run;
 pub mod sources;
 mod status;
+mod telemetry;
 pub mod verdict;
 pub mod yaml;
 

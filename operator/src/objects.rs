@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crds::ProxyExtensionSpec;
+use crds::{PortRef, ProxyExtensionSpec};
 use dataplane::application::{Application, Destination};
 use dataplane::project::{DestinationSource, ProjectSource, RoleSource, TokenRecord};
 use serde::Deserialize;
@@ -39,6 +39,7 @@ pub enum ObjectKind {
     AppProject,
     Application,
     ProxyExtension,
+    Service,
 }
 
 impl ObjectKind {
@@ -48,6 +49,7 @@ impl ObjectKind {
         Some(match (group, kind) {
             ("", "ConfigMap") => Self::ConfigMap,
             ("", "Secret") => Self::Secret,
+            ("", "Service") => Self::Service,
             ("argoproj.io", "AppProject") => Self::AppProject,
             ("argoproj.io", "Application") => Self::Application,
             ("extensions.argoproj.io", "ProxyExtension") => Self::ProxyExtension,
@@ -62,6 +64,7 @@ impl ObjectKind {
             Self::AppProject => "AppProject",
             Self::Application => "Application",
             Self::ProxyExtension => "ProxyExtension",
+            Self::Service => "Service",
         }
     }
 }
@@ -130,6 +133,28 @@ pub enum Object {
     AppProject(ProjectSource),
     Application(Arc<Application>),
     ProxyExtension(Arc<ProxyExtensionObject>),
+    Service(ServiceObject),
+}
+
+/// What of a Service says how it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceObject {
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: String,
+    pub external_name: String,
+    pub ports: Vec<ServicePort>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServicePort {
+    pub name: String,
+    pub port: u16,
+    pub target_port: Option<PortRef>,
+    pub app_protocol: String,
 }
 
 /// Name and namespace out of an object that may be unreadable otherwise.
@@ -148,6 +173,7 @@ pub fn decode(kind: ObjectKind, object: Value, shared: &mut Interner) -> Result<
         ObjectKind::AppProject => Object::AppProject(read::<RawProject>(object)?.into()),
         ObjectKind::Application => Object::Application(Arc::new(read::<RawApplication>(object)?.shared(shared))),
         ObjectKind::ProxyExtension => Object::ProxyExtension(Arc::new(proxy_extension(object)?)),
+        ObjectKind::Service => Object::Service(read::<RawService>(object)?.spec),
     })
 }
 
@@ -214,6 +240,12 @@ impl RawSecret {
         }
         Ok(Secret { labels: self.metadata.labels.unwrap_or_default(), data })
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawService {
+    spec: ServiceObject,
 }
 
 #[derive(Deserialize, Default)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use dataplane::Snapshot;
-use dataplane::extension::Service;
+use dataplane::extension::{Service, ServiceSettings};
 
 /// Characters of the hash that are shown.
 const LENGTH: usize = 16;
@@ -12,11 +12,11 @@ const LENGTH: usize = 16;
 /// them. Without Argo CD's key nothing can be called, and there is none.
 pub(crate) fn registry_hash(snapshot: &Snapshot) -> String {
     let mut extensions: Vec<_> = snapshot.extensions.values().collect();
-    extensions.sort_by(|a, b| a.name.cmp(&b.name));
+    extensions.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
     let mut text = String::new();
     for extension in extensions {
         // Writing to a String cannot fail.
-        let _ = write!(text, "{:?}[", extension.name);
+        let _ = write!(text, "{:?}[", extension.settings);
         extension.services.iter().for_each(|service| describe(service, &mut text));
         text.push(']');
     }
@@ -26,9 +26,12 @@ pub(crate) fn registry_hash(snapshot: &Snapshot) -> String {
 }
 
 fn describe(service: &Service, text: &mut String) {
-    let settings = &service.settings;
-    let _ = write!(text, "{:?}{:?}{:?}", settings.address, settings.cluster, settings.connection);
-    for (name, value) in &settings.headers {
+    let ServiceSettings { address, cluster, headers, connection, tls, health_check } = &service.settings;
+    let _ = write!(text, "{address:?}{cluster:?}{connection:?}{health_check:?}");
+    if let Some(material) = tls.as_ref().map(|tls| tls.material()) {
+        let _ = write!(text, "{:?}{:?}", material.ca, material.client);
+    }
+    for (name, value) in headers {
         let _ = write!(text, "{name}={:?};", value.as_bytes());
     }
 }

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use crate::Refusal;
 use crate::refusal::HeaderError;
 
-const APPLICATION: &str = "Argocd-Application-Name";
+pub(super) const APPLICATION: &str = "Argocd-Application-Name";
 const PROJECT: &str = "Argocd-Project-Name";
 
 /// An application as the caller names it: well-formed, not known to exist.
@@ -28,6 +28,11 @@ pub(super) struct OwnedApplicationRef {
 impl<'a> ApplicationRef<'a> {
     pub(super) fn read(headers: &'a HeaderMap) -> Result<Self, Refusal> {
         Self::parse(headers).map_err(Refusal::Headers)
+    }
+
+    /// Whether one of the headers is there.
+    pub(super) fn is_named(headers: &HeaderMap) -> bool {
+        headers.contains_key(APPLICATION) || headers.contains_key(PROJECT)
     }
 
     fn parse(headers: &'a HeaderMap) -> Result<Self, HeaderError> {

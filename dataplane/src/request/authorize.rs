@@ -5,14 +5,15 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::Authenticated;
-use super::application::ApplicationRef;
+use super::application::{APPLICATION as APPLICATION_HEADER, ApplicationRef};
 use crate::Refusal;
 use crate::application::Application;
 use crate::cluster::Cluster;
-use crate::extension::Service;
+use crate::extension::{Extension, NoService, Scope, Service};
 use crate::memo::{Decision, DecisionQuery};
 use crate::project::Project;
 use crate::rbac::{self, Policy, Question};
+use crate::refusal::HeaderError;
 use crate::server::Worker;
 use crate::snapshot::{Snapshot, same};
 
@@ -25,9 +26,10 @@ const TARGET_CLUSTER_URL: HeaderName = HeaderName::from_static("argocd-target-cl
 /// Where an authorized request goes and what is said there. Only [`authorize`] makes one.
 #[derive(Debug)]
 pub struct Target {
-    pub(super) extension: Arc<str>,
-    pub(super) service: Arc<Service>,
-    /// Every header that is set on the way, in the order in which they are set.
+    pub(super) extension: Arc<Extension>,
+    /// Those that share the requests; one at least.
+    pub(super) services: Vec<Arc<Service>>,
+    /// Every header that is set on the way to any of them, in the order in which they are set.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -38,27 +40,49 @@ struct Authorized<'a> {
     cluster: &'a Cluster,
 }
 
+/// Without an application only where the extension is a global one.
 pub(super) fn authorize(
     worker: &Worker,
     snapshot: &Arc<Snapshot>,
     caller: &Authenticated,
     extension: &str,
-    asked: ApplicationRef<'_>,
+    asked: Option<ApplicationRef<'_>>,
 ) -> Result<Arc<Target>, Refusal> {
-    let application = snapshot.applications.get(asked.application);
-    let query =
-        DecisionQuery { caller: caller.id(), extension, application: asked.application, project: asked.project };
+    let application = asked.and_then(|asked| snapshot.applications.get(asked.application));
+    let (name, project) = asked.map(|asked| (asked.application, asked.project)).unwrap_or_default();
+    let query = DecisionQuery { caller: caller.id(), extension, application: name, project };
     if let Some(known) = worker.memo.lock().decision(query)
         && same(known.application.as_ref(), application)
     {
         return known.outcome.clone();
     }
-    let outcome = check(snapshot, caller, extension, asked, application.map(|a| &**a))
-        .and_then(|authorized| Target::find(snapshot, caller, extension, asked, authorized))
-        .map(Arc::new);
+    let outcome = match asked {
+        Some(asked) => check(snapshot, caller, extension, asked, application.map(|a| &**a))
+            .and_then(|authorized| Target::find(snapshot, caller, extension, asked, authorized)),
+        None => check_global(snapshot, caller, extension)
+            .and_then(|authorized| Target::find_global(snapshot, caller, authorized)),
+    };
+    let outcome = outcome.map(Arc::new);
     let decision = Arc::new(Decision { application: application.cloned(), outcome: outcome.clone() });
     worker.memo.lock().remember_decision(snapshot, query, decision);
     outcome
+}
+
+/// A global extension that the caller may use without an application. Only [`check_global`] makes one.
+struct AuthorizedGlobal<'a>(&'a Arc<Extension>);
+
+fn check_global<'a>(
+    snapshot: &'a Snapshot,
+    caller: &Authenticated,
+    extension: &str,
+) -> Result<AuthorizedGlobal<'a>, Refusal> {
+    let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
+    may_invoke(policy, caller, extension)?;
+    let extension = snapshot.extensions.get(extension).ok_or(Refusal::UnknownExtension)?;
+    match extension.settings.scope {
+        Scope::Global => Ok(AuthorizedGlobal(extension)),
+        Scope::Application => Err(Refusal::Headers(HeaderError::Missing(APPLICATION_HEADER))),
+    }
 }
 
 /// RBAC first: whether an application exists is said only to those who may see it.
@@ -136,9 +160,15 @@ impl Target {
         authorized: Authorized<'_>,
     ) -> Result<Self, Refusal> {
         let extension = snapshot.extensions.get(extension).ok_or(Refusal::UnknownExtension)?;
-        let service = extension.service_for(authorized.cluster).ok_or(Refusal::NoService)?;
+        if extension.settings.projects.as_ref().is_some_and(|projects| !projects.matches(asked.project)) {
+            return Err(Refusal::ProjectNotServed);
+        }
         let destination = &authorized.application.destination;
-        let mut headers = Vec::with_capacity(8 + service.settings.headers.len());
+        let services = extension.services_for(authorized.cluster, destination).map_err(|why| match why {
+            NoService::None => Refusal::NoService,
+            NoService::Ambiguous => Refusal::AmbiguousService,
+        })?;
+        let mut headers = Vec::with_capacity(8);
         headers.extend(snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)));
         for (name, value, what) in [
             (APPLICATION_NAME, asked.application, "application's name"),
@@ -152,7 +182,22 @@ impl Target {
             }
         }
         headers.extend_from_slice(caller.headers());
-        headers.extend_from_slice(&service.settings.headers);
-        Ok(Self { extension: extension.name.clone(), service: service.clone(), headers })
+        Ok(Self { extension: extension.clone(), services, headers })
+    }
+
+    fn find_global(
+        snapshot: &Snapshot,
+        caller: &Authenticated,
+        AuthorizedGlobal(extension): AuthorizedGlobal<'_>,
+    ) -> Result<Self, Refusal> {
+        // None of its services is for some clusters only.
+        let services = extension.services.clone();
+        if services.is_empty() {
+            return Err(Refusal::NoService);
+        }
+        let mut headers = Vec::with_capacity(4);
+        headers.extend(snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)));
+        headers.extend_from_slice(caller.headers());
+        Ok(Self { extension: extension.clone(), services, headers })
     }
 }

@@ -1,63 +1,120 @@
-//! Sends a request to a service over a pooled or a new connection.
+//! Sends a request to one of its services, over a pooled or a new connection.
 
+use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::{Method, Request, Response, request};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::SendRequest;
 use tracing::debug;
 
+use super::{Target, path, rewrite};
 use crate::Refusal;
 use crate::body::RequestBody;
-use crate::extension::Service;
-use crate::pool::{self, Lease};
+use crate::extension::{AtService, Service};
+use crate::pool::{self, Lease, Sender};
 use crate::server::Worker;
 
-/// A backend may close a kept connection at the very moment in which it is used again. A request that was not
-/// sent, and one that may be sent twice and has no body, then goes over a new connection; any other fails.
-pub(super) async fn forward(
+/// A request that is rewritten but for what differs from service to service.
+pub(super) struct Outgoing<'a> {
+    pub(super) head: request::Parts,
+    pub(super) body: RequestBody,
+    /// What follows the extension's name in the path.
+    pub(super) rest: &'a str,
+    pub(super) only_http1: bool,
+}
+
+type Answer = (Response<Incoming>, Lease, AtService);
+
+/// [`forward`], within a time limit.
+pub(super) async fn within(
+    limit: Option<Duration>,
     worker: &Arc<Worker>,
-    service: &Arc<Service>,
-    request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, Lease), Refusal> {
-    let mut request = request;
-    while let Some(sender) = worker.pools.take(service) {
-        let copy = repeatable_head(&request);
-        match send(sender, request).await {
-            Ok((response, sender)) => return Ok((response, Lease::new(worker, service, sender))),
-            Err(Failure { unsent: Some(unsent), .. }) => request = unsent,
-            Err(Failure { error, unsent: None }) => match copy {
-                Some(head) => {
-                    debug!(%error, "a kept connection broke; the request is sent again over a new one");
-                    request = Request::from_parts(head, RequestBody::Empty);
-                    break;
-                }
-                None => return Err(Refusal::BackendFailed(describe(&error))),
-            },
+    target: &Target,
+    outgoing: Outgoing<'_>,
+) -> Result<Answer, Refusal> {
+    match limit {
+        None => forward(worker, target, outgoing).await,
+        Some(limit) => {
+            let answer = tokio::time::timeout(limit, forward(worker, target, outgoing));
+            answer.await.unwrap_or(Err(Refusal::BackendTimeout))
         }
     }
-    let sender = pool::connect(worker, service).await?;
-    let (response, sender) =
-        send(sender, request).await.map_err(|failure| Refusal::BackendFailed(describe(&failure.error)))?;
-    Ok((response, Lease::new(worker, service, sender)))
 }
 
-struct Failure {
-    error: hyper::Error,
-    unsent: Option<Request<RequestBody>>,
+/// A backend may close a kept connection at the very moment in which it is used again. A request that was not
+/// sent, and one that may be sent twice and has no body, then goes over another connection; any other fails.
+async fn forward(worker: &Arc<Worker>, target: &Target, outgoing: Outgoing<'_>) -> Result<Answer, Refusal> {
+    let Outgoing { head, body, rest, only_http1 } = outgoing;
+    let too_large = body.limit_exceeded();
+    let (service, mut sender, mut is_kept) = connection(worker, &target.services, only_http1).await?;
+    let at = AtService::new(service.clone());
+    let mut request = Request::from_parts(head, body);
+    *request.uri_mut() = path::at_backend(&service.settings.address.path, rest)?;
+    rewrite::for_service(request.headers_mut(), &service.settings);
+    loop {
+        let repeatable = if is_kept { repeatable_head(&request) } else { None };
+        sender.prepare(&service.settings.address, &mut request);
+        let kept = match (sender.send(request).await, repeatable) {
+            (Ok(response), _) => return Ok((response, Lease::new(worker, &service, sender), at)),
+            (Err((_, Some(unsent))), _) if is_kept => {
+                request = unsent;
+                worker.pools.take(&service, only_http1)
+            }
+            (Err((error, _)), Some(head)) => {
+                debug!(%error, "a kept connection broke; the request is sent again over a new one");
+                request = Request::from_parts(head, RequestBody::Empty);
+                None
+            }
+            _ if too_large.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => {
+                return Err(Refusal::BodyTooLarge);
+            }
+            (Err((error, _)), None) => return Err(Refusal::BackendFailed(describe(&error))),
+        };
+        is_kept = kept.is_some();
+        sender = match kept {
+            Some(kept) => kept,
+            None => pool::open(worker, &service, only_http1).await?,
+        };
+    }
 }
 
-async fn send(
-    mut sender: SendRequest<RequestBody>,
-    request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, SendRequest<RequestBody>), Failure> {
-    match sender.try_send_request(request).await {
-        Ok(response) => Ok((response, sender)),
-        Err(mut error) => {
-            let unsent = error.take_message();
-            Err(Failure { error: error.into_error(), unsent })
+/// A connection to the service that has the fewest requests open, or to the next one where it cannot be reached; and
+/// whether it was used before.
+async fn connection(
+    worker: &Arc<Worker>,
+    services: &[Arc<Service>],
+    only_http1: bool,
+) -> Result<(Arc<Service>, Sender<RequestBody>, bool), Refusal> {
+    let mut why = Refusal::BackendDown;
+    for service in candidates(services) {
+        if let Some(kept) = worker.pools.take(&service, only_http1) {
+            return Ok((service, kept, true));
+        }
+        match pool::open(worker, &service, only_http1).await {
+            Ok(sender) => return Ok((service, sender, false)),
+            Err(refusal) => why = refusal,
         }
     }
+    Err(why)
+}
+
+/// Whom to try, in this order: those that are not known to be down, else those that refuse connections, which is soon
+/// found out.
+fn candidates(services: &[Arc<Service>]) -> Vec<Arc<Service>> {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let mut candidates: Vec<_> = services.iter().filter(|service| !service.health.is_down()).cloned().collect();
+    if candidates.is_empty() {
+        candidates = services.iter().filter(|service| service.health.fails_at_once()).cloned().collect();
+    }
+    if candidates.len() > 1 {
+        // Among equals each has its turn.
+        let turn = TURN.fetch_add(1, Ordering::Relaxed) % candidates.len();
+        candidates.rotate_left(turn);
+        candidates.sort_by_key(|service| service.open());
+    }
+    candidates
 }
 
 fn repeatable_head(request: &Request<RequestBody>) -> Option<request::Parts> {
@@ -74,7 +131,7 @@ fn repeatable_head(request: &Request<RequestBody>) -> Option<request::Parts> {
 }
 
 fn describe(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
+    match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }

@@ -6,102 +6,103 @@
 mod application;
 mod authenticate;
 mod authorize;
+mod client;
 mod cookie;
+mod exchange;
 mod forward;
 mod path;
 mod rewrite;
+mod stream;
 mod upgrade;
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use http::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tracing::{debug, info, warn};
 
 use crate::Refusal;
 use crate::body::{Body, Proxied, RequestBody};
-use crate::metrics::Metrics;
+use crate::extension::Scope;
 use crate::server::Worker;
 use crate::snapshot::Snapshot;
 use application::ApplicationRef;
 pub use authenticate::Authenticated;
 pub use authorize::Target;
+pub(crate) use client::Peer;
+pub use client::TrustedProxies;
+pub(crate) use exchange::Exchange;
+use forward::Outgoing;
+pub use ipnet::IpNet;
 use path::ExtensionPath;
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    address: HeaderValue,
-}
-
-impl Peer {
-    pub(crate) fn new(address: IpAddr) -> Self {
-        // An address is always a valid header value; an empty one would only hide it.
-        let address = HeaderValue::from_str(&address.to_canonical().to_string())
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { address }
-    }
-}
-
-/// Counts a proxied request when its answer has been sent or dropped.
-pub(crate) struct Observation {
-    metrics: Arc<Metrics>,
-    extension: Arc<str>,
-    started: Instant,
-}
-
-impl Drop for Observation {
-    fn drop(&mut self) {
-        self.metrics.observe_duration(&self.extension, self.started.elapsed());
-    }
-}
+pub(crate) use stream::StreamGuard;
 
 pub(crate) async fn handle(worker: Arc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
-    let started = Instant::now();
-    let mut seen = Seen { path: None, user: None, application: None };
-    match serve(&worker, &peer, request, started, &mut seen).await {
+    let exchange = Exchange::start(&worker, &peer, &request);
+    match serve(&worker, &peer, request, exchange).await {
         Ok(response) => response,
-        Err(refusal) => {
-            worker.metrics.count_refusal(refusal.label());
-            seen.log(&peer, &refusal);
+        Err((mut exchange, refusal)) => {
+            exchange.refused(&refusal);
+            exchange.answered(refusal.status());
             refusal.into_response()
         }
     }
+}
+
+/// A request that may go on, and how.
+struct Permitted {
+    target: Arc<Target>,
+    token: String,
+    /// What follows the extension's name in the path.
+    rest: String,
 }
 
 async fn serve(
     worker: &Arc<Worker>,
     peer: &Peer,
     request: Request<Incoming>,
-    started: Instant,
-    seen: &mut Seen,
-) -> Result<Response<Body>, Refusal> {
-    let snapshot = worker.snapshot().ok_or(Refusal::NotReady)?;
+    mut exchange: Exchange,
+) -> Result<Response<Body>, (Exchange, Refusal)> {
+    let Some(snapshot) = worker.snapshot() else { return Err((exchange, Refusal::NotReady)) };
     if request.method() == Method::CONNECT {
-        return Err(Refusal::Method);
+        return Err((exchange, Refusal::Method));
     }
     let raw = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     if let Some(location) = path::redirect(&snapshot.settings.root_path, raw) {
+        exchange.answered(StatusCode::TEMPORARY_REDIRECT);
         return Ok(redirect(request.method(), &location));
     }
-    let path = ExtensionPath::parse(&snapshot.settings.root_path, raw)?;
-    seen.path = Some(path.name.clone().into_owned());
+    match permit(worker, &snapshot, &request, raw, &mut exchange).await {
+        Ok(permitted) => proxy(worker, peer, request, permitted, exchange).await,
+        Err(refusal) => Err((exchange, refusal)),
+    }
+}
+
+/// Every check, in Argo CD's order.
+async fn permit(
+    worker: &Arc<Worker>,
+    snapshot: &Arc<Snapshot>,
+    request: &Request<Incoming>,
+    raw_path: &str,
+    exchange: &mut Exchange,
+) -> Result<Permitted, Refusal> {
+    let path = ExtensionPath::parse(&snapshot.settings.root_path, raw_path)?;
+    exchange.name = Some(path.name.clone().into_owned());
     let token = cookie::token(request.headers())?;
-    let caller = authenticate::authenticate(worker, &snapshot, &token).await?;
-    seen.user = Some(caller.clone());
+    let caller = authenticate::authenticate(worker, snapshot, &token).await?;
+    exchange.user = Some(caller.clone());
     if path.name.is_empty() {
         return Err(Refusal::NoExtensionName);
     }
-    let application = ApplicationRef::read(request.headers())?;
-    seen.application = Some(application.to_owned());
-    let target = authorize::authorize(worker, &snapshot, &caller, &path.name, application)?;
-
-    let uri = path.at_backend(&target.service.settings.address.path)?;
-    let token = token.into_owned();
-    proxy(worker, peer, request, uri, target, started, Ask { token, seen }).await
+    let extension = snapshot.extensions.get(&*path.name);
+    let scope = extension.map(|extension| extension.settings.scope).unwrap_or_default();
+    let application = match scope {
+        Scope::Global if !ApplicationRef::is_named(request.headers()) => None,
+        _ => Some(ApplicationRef::read(request.headers())?),
+    };
+    exchange.application = application.map(|application| Arc::new(application.to_owned()));
+    let target = authorize::authorize(worker, snapshot, &caller, &path.name, application)?;
+    Ok(Permitted { target, token: token.into_owned(), rest: path.rest().to_owned() })
 }
 
 /// Rewrites the request and hands it to the backend.
@@ -109,94 +110,50 @@ async fn proxy(
     worker: &Arc<Worker>,
     peer: &Peer,
     mut request: Request<Incoming>,
-    uri: http::Uri,
-    target: Arc<Target>,
-    started: Instant,
-    ask: Ask<'_>,
-) -> Result<Response<Body>, Refusal> {
+    permitted: Permitted,
+    mut exchange: Exchange,
+) -> Result<Response<Body>, (Exchange, Refusal)> {
+    let Permitted { target, token, rest } = permitted;
+    let limits = &target.extension.settings.limits;
+    if let Err(refusal) = exchange.enter(&target.extension) {
+        return Err((exchange, refusal));
+    }
     let upgrade = upgrade::Upgrade::requested(&mut request);
-    let host = match request.headers().get(HOST) {
-        Some(host) => Some(host.clone()),
-        None => request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()),
-    };
+    let forwarded = client::Forwarded::read(peer, request.headers(), client::host(&request));
     let (mut head, body) = request.into_parts();
-    head.uri = uri;
-    head.version = http::Version::HTTP_11;
-    rewrite::request(&mut head.headers, &target, peer.address.clone(), host, upgrade.is_some());
+    rewrite::request(&mut head.headers, &target, forwarded, upgrade.is_some());
+    exchange.carry_trace(&mut head.headers);
+    let body = match RequestBody::within(body, limits.max_request_body_bytes) {
+        Ok(body) => body,
+        Err(refusal) => return Err((exchange, refusal)),
+    };
 
-    let observation = Observation { metrics: worker.metrics.clone(), extension: target.extension.clone(), started };
-    let outgoing = Request::from_parts(head, RequestBody::Incoming(body));
-    let answered = forward::forward(worker, &target.service, outgoing).await;
-    let status = answered.as_ref().map_or_else(Refusal::status, |(response, _)| response.status());
-    worker.metrics.count_request(&target.extension, status);
-    let (mut response, lease) = answered?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return upgrade::accept(worker, upgrade, response, ask.into_owned(&target), observation);
-    }
-    *response.version_mut() = http::Version::HTTP_11;
-    rewrite::response(response.status(), response.headers_mut());
-    Ok(response.map(|incoming| {
-        Body::Proxied(Box::new(Proxied { incoming, lease: Some(lease), observation: Some(observation) }))
-    }))
-}
-
-/// What a request asked for, to be asked again while its stream lives.
-struct Ask<'s> {
-    token: String,
-    seen: &'s Seen,
-}
-
-pub(crate) struct OwnedAsk {
-    token: String,
-    extension: Arc<str>,
-    application: application::OwnedApplicationRef,
-    expires: Option<f64>,
-}
-
-impl Ask<'_> {
-    fn into_owned(self, target: &Target) -> Option<OwnedAsk> {
-        Some(OwnedAsk {
-            token: self.token,
-            extension: target.extension.clone(),
-            application: self.seen.application.clone()?,
-            expires: self.seen.user.as_ref()?.expires(),
-        })
-    }
-}
-
-impl OwnedAsk {
-    /// Whether the same request would be refused now.
-    async fn again(&self, worker: &Arc<Worker>, snapshot: &Arc<Snapshot>) -> Result<(), Refusal> {
-        let caller = authenticate::authenticate(worker, snapshot, &self.token).await?;
-        authorize::authorize(worker, snapshot, &caller, &self.extension, self.application.borrow())?;
-        Ok(())
-    }
-}
-
-/// What is known of a request, for the log.
-struct Seen {
-    path: Option<String>,
-    user: Option<Authenticated>,
-    application: Option<application::OwnedApplicationRef>,
-}
-
-impl Seen {
-    fn log(&self, peer: &Peer, refusal: &Refusal) {
-        let extension = self.path.as_deref().unwrap_or_default();
-        let user = self.user.as_ref().map(Authenticated::username).unwrap_or_default();
-        let (application, project) =
-            self.application.as_ref().map(|a| (a.application.as_str(), a.project.as_str())).unwrap_or_default();
-        let (check, client) = (refusal.label(), peer.address.to_str().unwrap_or_default());
-        match refusal {
-            Refusal::BackendUnreachable(_) | Refusal::BackendTimeout | Refusal::BackendFailed(_) => {
-                warn!(check, ?extension, ?user, ?application, ?project, client, "{refusal}");
-            }
-            Refusal::NoSuchPath | Refusal::Method | Refusal::NoCookie => {
-                debug!(check, ?extension, client, "request refused: {refusal}");
-            }
-            _ => info!(check, ?extension, ?user, ?application, ?project, client, "request refused: {refusal}"),
+    let outgoing = Outgoing { head, body, rest: &rest, only_http1: upgrade.is_some() };
+    let (mut response, lease) = match forward::within(limits.request_timeout, worker, &target, outgoing).await {
+        Ok((response, lease, at)) => {
+            exchange.is_at(at);
+            (response, lease)
         }
+        Err(refusal) => return Err((exchange, refusal)),
+    };
+    let ask = stream::Ask {
+        token,
+        extension: target.extension.settings.name.clone(),
+        application: exchange.application.clone(),
+        expires: exchange.user.as_ref().and_then(Authenticated::expires),
+    };
+    let idle_timeout = limits.stream_idle_timeout;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        exchange.answered(response.status());
+        return upgrade::accept(upgrade, response, ask, idle_timeout, exchange);
     }
+    exchange.answered(response.status());
+    rewrite::response(response.status(), response.headers_mut());
+    *response.version_mut() = http::Version::HTTP_11;
+    let guard = StreamGuard::new(worker.clone(), ask, idle_timeout);
+    Ok(response.map(|incoming| {
+        Body::Proxied(Box::new(Proxied { incoming, lease: Some(lease), exchange: Some(exchange), guard }))
+    }))
 }
 
 /// What Go's request multiplexer answers to a path that is not clean.

@@ -35,11 +35,15 @@ impl<'a> ExtensionPath<'a> {
         Ok(Self { name, rest })
     }
 
-    /// Where the request goes at a backend whose own path is `base`.
-    pub(super) fn at_backend(&self, base: &str) -> Result<Uri, Refusal> {
-        let slash = if self.rest.starts_with('/') { "" } else { "/" };
-        format!("{base}{slash}{}", self.rest).parse().map_err(|_| Refusal::Path("it holds characters that no URL can"))
+    pub(super) fn rest(&self) -> &'a str {
+        self.rest
     }
+}
+
+/// Where a request goes at a backend whose own path is `base`; `rest` is what follows the extension's name.
+pub(super) fn at_backend(base: &str, rest: &str) -> Result<Uri, Refusal> {
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    format!("{base}{slash}{rest}").parse().map_err(|_| Refusal::Path("it holds characters that no URL can"))
 }
 
 /// The path below `<root>/extensions`, where it is one.

@@ -2,28 +2,21 @@
 
 use http::StatusCode;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HeaderMap, HeaderName,
     HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::Target;
+use super::client::Forwarded;
+use crate::extension::ServiceSettings;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Makes a caller's headers those that the backend gets. The order matters: first everything goes that belongs to
 /// the connection or that only the proxy may say, then the proxy says it, so that no header of the caller's,
 /// `Connection` included, can take any of it away.
-pub(super) fn request(
-    headers: &mut HeaderMap,
-    target: &Target,
-    client: HeaderValue,
-    host: Option<HeaderValue>,
-    is_websocket: bool,
-) {
+pub(super) fn request(headers: &mut HeaderMap, target: &Target, forwarded: Forwarded, is_websocket: bool) {
     let accepts_trailers = headers.get_all(TE).iter().any(|value| mentions(value, "trailers"));
     remove_hop_by_hop(headers);
     // The proxy answers an expectation itself when it reads the body.
@@ -39,13 +32,15 @@ pub(super) fn request(
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    headers.insert(HOST, target.service.settings.address.authority.clone());
-    headers.insert(X_FORWARDED_FOR, client);
-    if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    forwarded.write(headers);
     for (name, value) in &target.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// Makes them those that one of its services gets.
+pub(super) fn for_service(headers: &mut HeaderMap, service: &ServiceSettings) {
+    for (name, value) in &service.headers {
         headers.insert(name.clone(), value.clone());
     }
 }

@@ -3,24 +3,28 @@
 //! No other protocol is upgraded to: an `h2c` upgrade, say, would carry requests past every check.
 
 use std::future::pending;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, info};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
 
-use super::{Observation, OwnedAsk, rewrite};
+use super::exchange::Exchange;
+use super::rewrite;
+use super::stream::Ask;
 use crate::Refusal;
 use crate::body::Body;
 use crate::server::Worker;
-
-/// How long changes of the snapshot are gathered before a stream is judged again.
-const JUDGE_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// The caller's side of a connection that is to become a WebSocket.
 pub(super) struct Upgrade(OnUpgrade);
@@ -35,23 +39,25 @@ impl Upgrade {
     }
 }
 
-/// Answers the caller's handshake with the backend's and joins the two connections.
+/// Answers the caller's handshake with the backend's and joins the two connections. The exchange lives as long as
+/// they do.
 pub(super) fn accept(
-    worker: &Arc<Worker>,
     upgrade: Option<Upgrade>,
     mut response: Response<Incoming>,
-    ask: Option<OwnedAsk>,
-    observation: Observation,
-) -> Result<Response<Body>, Refusal> {
-    let (Some(Upgrade(caller)), Some(ask)) = (upgrade, ask) else {
-        return Err(Refusal::BackendFailed("it switched protocols without being asked to".into()));
+    ask: Ask,
+    idle_timeout: Option<Duration>,
+    exchange: Exchange,
+) -> Result<Response<Body>, (Exchange, Refusal)> {
+    let refused = |exchange, what: &str| Err((exchange, Refusal::BackendFailed(what.into())));
+    let Some(Upgrade(caller)) = upgrade else {
+        return refused(exchange, "it switched protocols without being asked to");
     };
     if !response.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-        return Err(Refusal::BackendFailed("it switched to another protocol than WebSocket".into()));
+        return refused(exchange, "it switched to another protocol than WebSocket");
     }
     let backend = hyper::upgrade::on(&mut response);
-    let task = join(worker.clone(), caller, backend, ask, observation);
-    worker.streams.spawn(task);
+    let worker = exchange.worker().clone();
+    worker.streams.spawn(join(worker.clone(), caller, backend, ask, idle_timeout, exchange));
 
     rewrite::response(response.status(), response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -59,61 +65,89 @@ pub(super) fn accept(
     Ok(response.map(|_| Body::empty()))
 }
 
-async fn join(worker: Arc<Worker>, caller: OnUpgrade, backend: OnUpgrade, ask: OwnedAsk, observation: Observation) {
+async fn join(
+    worker: Arc<Worker>,
+    caller: OnUpgrade,
+    backend: OnUpgrade,
+    ask: Ask,
+    idle_timeout: Option<Duration>,
+    mut exchange: Exchange,
+) {
     let _open = worker.metrics.open_stream(&ask.extension);
     let (caller, backend) = match tokio::try_join!(caller, backend) {
         Ok(streams) => streams,
         Err(error) => return debug!(%error, "a WebSocket's connections could not be joined"),
     };
-    tokio::select! {
-        () = copy(caller, backend) => {}
-        refusal = refused(&worker, &ask) => {
-            worker.metrics.count_refusal(refusal.label());
-            info!(check = refusal.label(), extension = ?ask.extension, application = ?ask.application.application, "closed a WebSocket: {refusal}");
-        }
-        () = worker.draining_ended() => debug!("closed a WebSocket: the proxy stops"),
+    let activity = Activity::new();
+    let mut caller = Watched { stream: TokioIo::new(caller), activity: &activity };
+    let mut backend = Watched { stream: TokioIo::new(backend), activity: &activity };
+    let refusal = tokio::select! {
+        // Either side may simply go away; there is nobody to tell.
+        _ = tokio::io::copy_bidirectional(&mut caller, &mut backend) => return,
+        () = worker.draining_ended() => return debug!("closed a WebSocket: the proxy stops"),
+        refusal = ask.refused(&worker) => refusal,
+        () = activity.ceases_for(idle_timeout) => Refusal::StreamIdle,
+    };
+    exchange.refused(&refusal);
+}
+
+/// When something went through last.
+struct Activity {
+    since: Instant,
+    /// Milliseconds after `since`.
+    last: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { since: Instant::now(), last: AtomicU64::new(0) }
     }
-    drop(observation);
-}
 
-async fn copy(caller: Upgraded, backend: Upgraded) {
-    let (mut caller, mut backend) = (TokioIo::new(caller), TokioIo::new(backend));
-    // Either side may simply go away; there is nobody to tell.
-    let _ = tokio::io::copy_bidirectional(&mut caller, &mut backend).await;
-}
+    fn note(&self) {
+        self.last.store(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 
-/// Ends when the request that opened the stream would be refused.
-async fn refused(worker: &Arc<Worker>, ask: &OwnedAsk) -> Refusal {
-    let mut snapshots = worker.snapshots();
-    let expires = expiry(ask.expires);
-    tokio::pin!(expires);
-    loop {
-        tokio::select! {
-            () = &mut expires => return Refusal::Token(crate::token::TokenError::Expired),
-            changed = snapshots.changed() => if changed.is_err() {
-                // Nobody changes anything any more.
+    async fn ceases_for(&self, timeout: Option<Duration>) {
+        let Some(timeout) = timeout else { return pending().await };
+        loop {
+            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+            let Some(end) = self.since.checked_add(last).and_then(|last| last.checked_add(timeout)) else {
                 return pending().await;
-            },
-        }
-        sleep(JUDGE_AGAIN_AFTER).await;
-        snapshots.mark_unchanged();
-        let Some(snapshot) = worker.snapshot() else {
-            continue;
-        };
-        if let Err(refusal) = ask.again(worker, &snapshot).await {
-            return refusal;
+            };
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
         }
     }
 }
 
-async fn expiry(at: Option<f64>) {
-    let left =
-        at.map(|at| at - SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-    match left
-        .and_then(|left| Duration::try_from_secs_f64(left.max(0.0)).ok())
-        .and_then(|left| Instant::now().checked_add(left))
-    {
-        Some(at) => sleep_until(at).await,
-        None => pending().await,
+/// A stream that says when something is read from it.
+struct Watched<'a, T> {
+    stream: T,
+    activity: &'a Activity,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<'_, T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            self.activity.note();
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<'_, T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -102,10 +102,10 @@ async fn kubectl_describe_tells_what_became_of_every_entry() {
     let table = says(
         &stage,
         &["-n", "argocd", "get", "pext"],
-        &["NAME ROUTE SERVICES ACCEPTED PROGRAMMED AGE", "fine /extensions/fine/ 1 True True"],
+        &["NAME ROUTE SERVICES ACCEPTED HEALTHY AGE", "fine /extensions/fine/ 1 True True"],
     )
     .await;
-    assert!(has(&table, &["thief True False"]), "{table}");
+    assert!(has(&table, &["thief True Unknown"]), "{table}");
     says(
         &stage,
         &["get", "argocd", "-A"],
@@ -168,10 +168,41 @@ async fn the_api_server_refuses_what_can_never_be_right() {
         ("{backend: {services: []}}", "spec.backend.services in body should have at least 1 items"),
         ("{backend: {services: [{url: 'ftp://x'}]}}", "must be an absolute URL that starts with http:// or https://"),
         (
-            "{backend: {services: [{url: 'http://a'}, {url: 'http://b'}]}}",
-            "with more than one service each needs cluster.name or cluster.server",
+            "{backend: {services: [{url: 'http://a', cluster: {name: a}}, {url: 'http://b'}]}}",
+            "either every service names its cluster or none does",
         ),
-        ("{backend: {services: [{url: 'http://a', cluster: {}}]}}", "name or server must be given"),
+        ("{backend: {services: [{url: 'http://a', cluster: {}}]}}", "name, server or selector must be given"),
+        ("{scope: Global, projects: [a], backend: {services: [{url: 'http://a'}]}}", "projects restricts applications"),
+        (
+            "{scope: Global, backend: {services: [{url: 'http://a', cluster: {name: a}}]}}",
+            "a Global extension can be called without an application",
+        ),
+        ("{scope: World, backend: {services: [{url: 'http://a'}]}}", "Unsupported value: \"World\""),
+        ("{projects: [], backend: {services: [{url: 'http://a'}]}}", "should have at least 1 items"),
+        ("{backend: {services: [{}]}}", "exactly one of url and serviceRef must be given"),
+        (
+            "{backend: {services: [{url: 'http://a', serviceRef: {name: a}}]}}",
+            "exactly one of url and serviceRef must be given",
+        ),
+        ("{backend: {services: [{serviceRef: {name: a, scheme: ftp}}]}}", "Unsupported value: \"ftp\""),
+        ("{backend: {services: [{serviceRef: {name: a, path: x}}]}}", "must start with /"),
+        (
+            "{backend: {services: [{url: 'http://a', tls: {serverName: b}}]}}",
+            "tls needs a url that starts with https://",
+        ),
+        ("{backend: {services: [{serviceRef: {name: a}, tls: {serverName: b}}]}}", "tls needs serviceRef.scheme https"),
+        (
+            "{backend: {services: [{url: 'https://a', tls: {caRef: {kind: Pod, name: b}}}]}}",
+            "Unsupported value: \"Pod\"",
+        ),
+        ("{backend: {services: [{url: 'http://a', healthCheck: {path: x}}]}}", "must start with /"),
+        (
+            "{backend: {services: [{url: 'http://a', healthCheck: {path: /, unhealthyThreshold: 0}}]}}",
+            "greater than or equal to 1",
+        ),
+        ("{backend: {maxConcurrentRequests: 0, services: [{url: 'http://a'}]}}", "greater than or equal to 1"),
+        ("{backend: {maxRequestBodyBytes: -1, services: [{url: 'http://a'}]}}", "greater than or equal to 0"),
+        ("{backend: {requestTimeout: 5, services: [{url: 'http://a'}]}}", "must be of type string"),
         (
             "{backend: {services: [{url: 'http://a', headers: [{name: X}]}]}}",
             "exactly one of value and valueFrom must be given",
@@ -183,8 +214,20 @@ async fn the_api_server_refuses_what_can_never_be_right() {
         let error = stage.api.kubectl_with_input(&["apply", "-f", "-"], &object(spec)).unwrap_err().to_string();
         assert!(error.contains(why), "{spec}: {error}");
     }
-    let good = "{backend: {connectionTimeout: 1m30.5s, keepAlive: -1s, services: [{url: 'http://a'}]}}";
-    stage.api.kubectl_with_input(&["apply", "-f", "-"], &object(good)).unwrap();
+    for good in [
+        "{backend: {connectionTimeout: 1m30.5s, keepAlive: -1s, services: [{url: 'http://a'}]}}",
+        "{scope: Global, backend: {services: [{url: 'http://a'}, {url: 'http://b'}]}}",
+        "{name: full, scope: Application, projects: ['team-*'], backend: {requestTimeout: 30s, streamIdleTimeout: 1h, \
+         maxRequestBodyBytes: 10485760, maxConcurrentRequests: 200, services: [{url: 'https://a/base', cluster: {name: prod, \
+         server: 'https://prod:6443', selector: {matchLabels: {env: prod}, matchExpressions: [{key: x, operator: Exists}]}}, \
+         headers: [{name: X-Team, value: platform}], tls: {caRef: {kind: ConfigMap, name: metrics-ca, key: ca.crt}, \
+         clientCertificateRef: {name: metrics-client}, serverName: metrics.internal}, healthCheck: {path: /healthz, \
+         interval: 10s, timeout: 1s, unhealthyThreshold: 3}}, {serviceRef: {name: metrics, namespace: monitoring, \
+         port: http, scheme: http, path: /}, cluster: {name: in-cluster}}, {serviceRef: {name: metrics, port: 80}, \
+         cluster: {name: other}}]}}",
+    ] {
+        stage.api.kubectl_with_input(&["apply", "-f", "-"], &object(good)).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

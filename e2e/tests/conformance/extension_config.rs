@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use operator::inputs::Inputs;
 use operator::objects::{ConfigMap, ObjectKey, Secret};
-use operator::reconcile::{Memory, Outcome, reconcile};
+use operator::reconcile::{Memory, Outcome, ReconcileOptions, reconcile};
 use operator::verdict::State;
 use serde::Deserialize;
 
@@ -58,7 +58,7 @@ fn conformance_of_extension_config() {
         let (Some(data), None) = (&case.data, &case.data_base64) else {
             continue;
         };
-        let outcome = reconcile(&inputs(case, data), "argocd", &Memory::default());
+        let outcome = reconcile(&inputs(case, data), &ReconcileOptions::new("argocd"), &Memory::default());
         if let Some(what) = compare(case, &outcome) {
             differences.differs(&case.name, &what);
         }

@@ -111,7 +111,7 @@ async fn a_websocket_ends_when_it_would_be_refused_and_not_before() {
     let end = timeout(SOON, of_alice.next()).await.expect("alice's WebSocket lives on");
     assert!(!matches!(end, Some(Ok(Message::Text(_)))), "{end:?}");
     assert!(lives(&mut of_pat).await);
-    program.wait_for_log("closed a WebSocket").await.unwrap();
+    program.wait_for_log("closed a stream").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,10 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::cli::ServingOptions;
-use crate::run::{self, Listeners, Proxy};
+use crate::run::{self, Proxy, Setup};
 
-const NAMESPACE: &str = "argocd";
+pub(crate) const NAMESPACE: &str = "argocd";
 const USER: &str = "alice";
 
 /// The manifests, with `@…@` where the demo's own values go.
@@ -21,7 +20,7 @@ const WORLD: [(&str, &str); 4] = [
     ("proxy-extensions.yaml", include_str!("world/proxy-extensions.yaml")),
 ];
 
-pub(crate) fn demo(listeners: Listeners, serving: &ServingOptions) -> Result<()> {
+pub(crate) fn demo(setup: Setup) -> Result<()> {
     let runtime = run::runtime()?;
     let backend = runtime.block_on(backend::start())?;
     let folder = tempfile::Builder::new().prefix("argocd-extension-proxy-demo-").tempdir()?;
@@ -29,14 +28,14 @@ pub(crate) fn demo(listeners: Listeners, serving: &ServingOptions) -> Result<()>
     write_world(folder.path(), &format!("http://{backend}"), &signing_key)?;
     let token = user::sign_in(USER, &signing_key)?;
 
-    let (proxy, report) = Proxy::on_folder(folder.path(), NAMESPACE, listeners, serving)?;
-    let calls = Calls { base: format!("http://{}", proxy.address), token };
+    let (proxy, report) = Proxy::on_folder(folder.path(), setup)?;
+    let calls = Calls { base: proxy.base(), token };
     run::print(&report.summary(&folder.path().display().to_string()));
     run::print(&proxy.addresses());
     run::print(&calls.text());
-    let answer = runtime.block_on(backend::get(proxy.address, "/extensions/echo/hello", &calls.headers()))?;
+    let answer = runtime.block_on(backend::get(proxy.address(), "/extensions/echo/hello", &calls.headers()))?;
     run::print(&format!("The first of them answers:\n\n{answer}\n\nCtrl-C ends the demo."));
-    runtime.block_on(proxy.serve(serving))
+    runtime.block_on(proxy.serve())
 }
 
 fn write_world(folder: &Path, backend: &str, signing_key: &str) -> Result<()> {

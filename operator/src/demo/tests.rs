@@ -1,6 +1,6 @@
 use super::*;
 use crate::inputs::Inputs;
-use crate::reconcile::{Memory, reconcile};
+use crate::reconcile::{Memory, ReconcileOptions, reconcile};
 use crate::sources::folder::Folder;
 
 #[test]
@@ -10,7 +10,7 @@ fn the_world_is_valid() {
     let mut reader = Folder::new(folder.path(), NAMESPACE);
     let (inputs, verdicts): (&Inputs, _) = reader.read().unwrap();
     assert_eq!(verdicts, []);
-    let outcome = reconcile(inputs, NAMESPACE, &Memory::default());
+    let outcome = reconcile(inputs, &ReconcileOptions::new(NAMESPACE), &Memory::default());
     let problems: Vec<_> = outcome.verdicts.iter().filter(|verdict| !verdict.problems.is_empty()).collect();
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!(outcome.snapshot.extensions.len(), 3);

@@ -9,7 +9,15 @@ use super::{CONFIG, parse_bool, secret};
 use crate::inputs::Inputs;
 use crate::verdict::{Place, Verdict};
 
-pub(super) fn read(inputs: &Inputs, namespace: &str, verdicts: &mut Vec<Verdict>) -> Clusters {
+/// The labels of the Secrets, by the server that each is for.
+pub(super) type ClusterLabels<'a> = BTreeMap<String, &'a BTreeMap<String, String>>;
+
+pub(super) fn read<'a>(
+    inputs: &'a Inputs,
+    namespace: &str,
+    verdicts: &mut Vec<Verdict>,
+) -> (Clusters, ClusterLabels<'a>) {
+    let mut labels = ClusterLabels::new();
     let mut servers: BTreeMap<String, &str> = BTreeMap::new();
     let mut clusters = Vec::new();
     for (key, object) in &inputs.secrets {
@@ -30,9 +38,10 @@ pub(super) fn read(inputs: &Inputs, namespace: &str, verdicts: &mut Vec<Verdict>
             continue;
         }
         servers.insert(server.clone(), &key.name);
+        labels.insert(server.clone(), &object.labels);
         clusters.push(Cluster { name: text("name"), server, project: text("project") });
     }
     let in_cluster = inputs.config(namespace, CONFIG).and_then(|config| config.get("cluster.inClusterEnabled"));
     let in_cluster_enabled = in_cluster.and_then(|text| parse_bool(text)).unwrap_or(true);
-    Clusters::new(clusters, in_cluster_enabled)
+    (Clusters::new(clusters, in_cluster_enabled), labels)
 }

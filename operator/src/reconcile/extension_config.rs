@@ -176,6 +176,7 @@ impl Reader<'_> {
             ),
             max_idle_connections: self.number(max_idle.or(nested_max_idle), problems),
             services: self.services(services, problems),
+            ..BackendDraft::default()
         }
     }
 
@@ -200,6 +201,7 @@ impl Reader<'_> {
                 .enumerate()
                 .map(|(i, node)| self.header(node, &format!("{headers_path}[{i}]"), problems))
                 .collect(),
+            ..ServiceDraft::default()
         }
     }
 
@@ -211,6 +213,7 @@ impl Reader<'_> {
         Some(ClusterDraft {
             name: self.optional(name, &format!("{path}.name"), problems),
             server: self.optional(server, &format!("{path}.server"), problems),
+            selector: None,
         })
     }
 

@@ -8,6 +8,8 @@
 //! ```
 
 mod accounts;
+mod backend;
+mod certificate;
 mod clusters;
 mod extension_config;
 mod extensions;
@@ -20,10 +22,15 @@ mod settings;
 use std::sync::Arc;
 
 use dataplane::Snapshot;
+use dataplane::namespace::NamespacePatterns;
+use dataplane::tls::CertifiedKey;
 
 use crate::inputs::Inputs;
 use crate::objects::{self, ObjectKey, ObjectKind};
 use crate::verdict::Verdict;
+use certificate::Certificate;
+use clusters::ClusterLabels;
+use dataplane::cluster::Clusters;
 use extension_config::ReadableTexts;
 use references::References;
 
@@ -31,11 +38,34 @@ const CONFIG: &str = "argocd-cm";
 const RBAC_CONFIG: &str = "argocd-rbac-cm";
 const SECRET: &str = "argocd-secret";
 
+/// What the program was started with.
+#[derive(Debug, Clone, Default)]
+pub struct ReconcileOptions {
+    /// Argo CD's own namespace.
+    pub namespace: String,
+    /// Namespaces besides it whose ProxyExtensions count.
+    pub extension_namespaces: NamespacePatterns,
+    /// The Secret in Argo CD's namespace that holds the certificate that callers are shown.
+    pub certificate_secret: Option<String>,
+}
+
+impl ReconcileOptions {
+    pub fn new(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..Self::default() }
+    }
+
+    /// Whether ProxyExtensions in this namespace count.
+    pub fn admits(&self, namespace: &str) -> bool {
+        namespace == self.namespace || self.extension_namespaces.matches(namespace)
+    }
+}
+
 /// What the reconcile remembers from one run to the next.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     snapshot: Option<Arc<Snapshot>>,
     extension_texts: ReadableTexts,
+    certificate: Option<Certificate>,
 }
 
 impl Memory {
@@ -59,8 +89,15 @@ pub struct Outcome {
     pub memory: Memory,
 }
 
-/// `namespace` is Argo CD's own.
-pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
+impl Outcome {
+    /// What callers are shown, where a Secret holds it.
+    pub fn certificate(&self) -> Option<&Arc<CertifiedKey>> {
+        self.memory.certificate.as_ref().map(Certificate::key)
+    }
+}
+
+pub fn reconcile(inputs: &Inputs, options: &ReconcileOptions, memory: &Memory) -> Outcome {
+    let namespace = options.namespace.as_str();
     let before = memory.snapshot.as_deref();
     let mut verdicts = Vec::new();
     let references = References::new(inputs, namespace);
@@ -70,9 +107,11 @@ pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
     let policy = policy::read(inputs, namespace, before, &mut verdicts);
     let mode = policy.as_ref().map(|policy| policy.mode()).unwrap_or_default();
     let projects = projects::read(inputs, namespace, mode, before, &mut verdicts);
-    let clusters = clusters::read(inputs, namespace, &mut verdicts);
+    let (clusters, labels) = clusters::read(inputs, namespace, &mut verdicts);
+    let certificate = certificate::read(inputs, options, memory.certificate.as_ref(), &mut verdicts);
     let mut extension_texts = memory.extension_texts.clone();
-    let extensions = extensions::read(inputs, namespace, &references, &mut extension_texts, before, &mut verdicts);
+    let world = World { inputs, options, references: &references, clusters: &clusters, labels: &labels };
+    let extensions = extensions::read(&world, &mut extension_texts, before, &mut verdicts);
     let snapshot = Arc::new(Snapshot {
         settings: kept(before.map(|b| &b.settings), settings),
         accounts: kept(before.map(|b| &b.accounts), accounts),
@@ -84,8 +123,17 @@ pub fn reconcile(inputs: &Inputs, namespace: &str, memory: &Memory) -> Outcome {
         extensions: kept(before.map(|b| &b.extensions), extensions),
         revoked: inputs.revoked.clone(),
     });
-    let memory = Memory { snapshot: Some(snapshot.clone()), extension_texts };
+    let memory = Memory { snapshot: Some(snapshot.clone()), extension_texts, certificate };
     Outcome { snapshot, verdicts, memory }
+}
+
+/// What extensions may refer to.
+struct World<'a> {
+    inputs: &'a Inputs,
+    options: &'a ReconcileOptions,
+    references: &'a References<'a>,
+    clusters: &'a Clusters,
+    labels: &'a ClusterLabels<'a>,
 }
 
 /// The part as it was, where nothing about it changed.

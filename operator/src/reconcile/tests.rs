@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use dataplane::Snapshot;
+use dataplane::application::Destination;
 use dataplane::cluster::{Cluster, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
 
-use super::{Memory, Outcome, reconcile};
+use super::{Memory, Outcome, ReconcileOptions, reconcile};
 use crate::sources::folder::Folder;
 use crate::verdict::{State, Verdict};
 
@@ -27,7 +28,7 @@ impl World {
         std::fs::write(self.folder.path().join("world.yaml"), manifests).unwrap();
         let (inputs, verdicts) = self.reader.read().unwrap();
         assert_eq!(verdicts, []);
-        let outcome = reconcile(inputs, NAMESPACE, &self.memory);
+        let outcome = reconcile(inputs, &ReconcileOptions::new(NAMESPACE), &self.memory);
         self.memory = outcome.memory.clone();
         outcome
     }
@@ -80,7 +81,8 @@ fn in_cluster() -> Cluster {
 
 /// Where requests of an extension go for any cluster.
 fn url(snapshot: &Snapshot, name: &str) -> String {
-    let service = snapshot.extensions[name].service_for(&in_cluster()).unwrap();
+    let services = snapshot.extensions[name].services_for(&in_cluster(), &Destination::default()).unwrap();
+    let service = &services[0];
     format!("{}{}", service.settings.address.authority.to_str().unwrap(), service.settings.address.path)
 }
 
@@ -139,7 +141,7 @@ fn a_header_reads_only_secrets_that_it_may() {
         + &secret("no-key", part_of, "other: v")
         + &secret("line-break", part_of, "k: \"a\\nb\"");
     let fine = first(&(secrets.clone() + &proxy_extension("name: x", &spec("fine"))));
-    let service = fine.snapshot.extensions["x"].service_for(&in_cluster()).unwrap();
+    let service = &fine.snapshot.extensions["x"].services[0];
     assert_eq!(service.settings.headers[0].1, "value");
     for (name, why) in [
         ("unlabelled", "is not labelled app.kubernetes.io/part-of: argocd"),
@@ -224,9 +226,9 @@ fn a_proxy_extension_outside_the_namespace_does_not_count() {
 
 #[test]
 fn a_proxy_extension_keeps_its_path_and_names_fields_that_it_does_not_know() {
-    let outcome = first(&proxy_extension("name: pathy", "{backend: {services: [{url: 'http://x/base/', tls: {}}]}}"));
+    let outcome = first(&proxy_extension("name: pathy", "{backend: {services: [{url: 'http://x/base/', tlz: {}}]}}"));
     assert_eq!(url(&outcome.snapshot, "pathy"), "x/base");
     let verdict = about(&outcome, "pathy");
     assert_eq!(verdict.state, State::Accepted);
-    assert_eq!(verdict.problems[0].field, "spec.backend.services[0].tls");
+    assert_eq!(verdict.problems[0].field, "spec.backend.services[0].tlz");
 }

@@ -20,10 +20,10 @@ pub(super) struct FolderThread {
 
 impl FolderThread {
     /// Reads the folder once, then follows it. Fails where it cannot be read at all.
-    pub(super) fn start(folder: &Path, namespace: &str, mut controller: Controller) -> Result<(Self, Arc<Report>)> {
+    pub(super) fn start(folder: &Path, mut controller: Controller) -> Result<(Self, Arc<Report>)> {
         // The watch comes first: no change between reading and watching is missed.
         let (watch, stop) = Watch::new(folder);
-        let mut reader = Folder::new(folder, namespace);
+        let mut reader = Folder::new(folder, &controller.options().namespace);
         let (inputs, verdicts) =
             reader.read().with_context(|| format!("the folder {} cannot be read", folder.display()))?;
         let report = controller.apply(inputs, verdicts);

@@ -1,5 +1,6 @@
 //! Puts the parts together, and takes them apart again when the process is told to end.
 
+mod certificate_files;
 mod folder;
 
 use std::fmt::Write as _;
@@ -7,9 +8,14 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use dataplane::metrics::{IdleConnections, Metrics};
+use dataplane::access_log::AccessLog;
+use dataplane::metrics::{Metrics, Served};
+use dataplane::request::TrustedProxies;
+use dataplane::server::Observers;
+use dataplane::telemetry::Tracing;
 use dataplane::{Server, ServerOptions};
 use kube::Client;
 use prometheus_client::registry::Registry;
@@ -19,40 +25,61 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
 use crate::admin::Admin;
-use crate::cli::ServingOptions;
 use crate::controller::{Controller, Report};
+use crate::log::LogLevel;
 use crate::metrics::{ControllerMetrics, SourceMetrics};
+use crate::reconcile::ReconcileOptions;
 use crate::sources::cluster::{Cluster, ClusterOptions};
 use crate::status::{Status, StatusOptions};
 use crate::verdict::{State, Verdict};
+pub(crate) use certificate_files::CertificateFiles;
 use folder::FolderThread;
 
 /// Where the configuration comes from.
 pub(crate) enum SourceOptions<'a> {
-    Folder { folder: &'a Path, namespace: &'a str },
+    Folder(&'a Path),
     Cluster { cluster: Box<ClusterOptions>, identity: String },
 }
 
-pub(crate) fn run(source: SourceOptions<'_>, listeners: Listeners, serving: &ServingOptions) -> Result<()> {
-    runtime()?.block_on(async {
-        let proxy = match source {
-            SourceOptions::Folder { folder, namespace } => {
-                let (proxy, report) = Proxy::on_folder(folder, namespace, listeners, serving)?;
-                print(&report.summary(&folder.display().to_string()));
-                proxy
-            }
-            SourceOptions::Cluster { cluster, identity } => {
-                Proxy::on_cluster(*cluster, identity, listeners, serving).await?
-            }
-        };
-        print(&format!("{}\n", proxy.addresses()));
-        proxy.serve(serving).await
-    })
+/// What the data plane and its surroundings are started with.
+pub(crate) struct Setup {
+    pub(crate) listeners: Listeners,
+    pub(crate) reconcile: ReconcileOptions,
+    pub(crate) log_level: LogLevel,
+    pub(crate) workers: usize,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) tls: Option<CertificateSource>,
+    pub(crate) proxy_protocol: bool,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) tracing: Option<Tracing>,
+}
+
+/// Where the certificate comes from that callers are shown.
+pub(crate) enum CertificateSource {
+    Files(CertificateFiles),
+    /// The reconcile reads it.
+    Secret,
 }
 
 pub(crate) struct Listeners {
     pub(crate) extensions: TcpListener,
     pub(crate) admin: TcpListener,
+}
+
+pub(crate) fn run(source: SourceOptions<'_>, setup: Setup) -> Result<()> {
+    runtime()?.block_on(async {
+        let proxy = match source {
+            SourceOptions::Folder(folder) => {
+                let (proxy, report) = Proxy::on_folder(folder, setup)?;
+                print(&report.summary(&folder.display().to_string()));
+                proxy
+            }
+            SourceOptions::Cluster { cluster, identity } => Proxy::on_cluster(*cluster, identity, setup).await?,
+        };
+        print(&format!("{}\n", proxy.addresses()));
+        proxy.serve().await
+    })
 }
 
 pub(crate) fn bind(address: &str, option: &str) -> Result<TcpListener> {
@@ -75,11 +102,7 @@ pub(crate) fn print(text: &str) {
 
 /// The running program.
 pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
-    admin_address: SocketAddr,
-    server: Server,
-    admin: Admin,
-    admin_listener: TcpListener,
+    parts: Parts,
     source: Source,
 }
 
@@ -90,67 +113,67 @@ enum Source {
 
 impl Proxy {
     /// Reads the folder and serves what it says. Fails where the folder cannot be read at all.
-    pub(crate) fn on_folder(
-        folder: &Path,
-        namespace: &str,
-        listeners: Listeners,
-        serving: &ServingOptions,
-    ) -> Result<(Self, Arc<Report>)> {
-        let parts = Parts::start(namespace, listeners, serving)?;
-        let (thread, report) = FolderThread::start(folder, namespace, parts.controller)?;
-        let source = Source::Folder(thread);
-        Ok((Self::new(parts.server, parts.admin, parts.admin_listener, source)?, report))
+    pub(crate) fn on_folder(folder: &Path, setup: Setup) -> Result<(Self, Arc<Report>)> {
+        let (parts, controller) = Parts::start(setup)?;
+        let (thread, report) = FolderThread::start(folder, controller)?;
+        Ok((Self { parts, source: Source::Folder(thread) }, report))
     }
 
     /// Serves what the cluster says as soon as it has been read once.
-    pub(crate) async fn on_cluster(
-        options: ClusterOptions,
-        identity: String,
-        listeners: Listeners,
-        serving: &ServingOptions,
-    ) -> Result<Self> {
-        let mut parts = Parts::start(&options.namespace, listeners, serving)?;
+    async fn on_cluster(options: ClusterOptions, identity: String, setup: Setup) -> Result<Self> {
+        let (mut parts, controller) = Parts::start(setup)?;
         let metrics = SourceMetrics::default();
         metrics.register(&mut parts.admin.metrics);
         let client = Client::try_default()
             .await
             .context("neither a kubeconfig nor a service account was found; without a cluster use --from-dir DIR")?;
-        let status = StatusOptions { namespace: options.namespace.clone(), identity };
-        let status = Status::start(&client, status, parts.controller.reports(), &metrics);
-        let cluster = Cluster::new(client, options, parts.controller, metrics);
+        let status = StatusOptions { namespace: controller.options().namespace.clone(), identity };
+        let health = parts.server.health().subscribe();
+        let status = Status::start(&client, status, controller.reports(), health, &metrics);
+        let cluster = Cluster::new(client, options, controller, metrics);
         let source = Source::Cluster { task: AbortOnDropHandle::new(tokio::spawn(cluster.run())), status };
-        Self::new(parts.server, parts.admin, parts.admin_listener, source)
+        Ok(Self { parts, source })
     }
 
-    fn new(server: Server, admin: Admin, admin_listener: TcpListener, source: Source) -> Result<Self> {
-        let (address, admin_address) = (server.address(), admin_listener.local_addr()?);
-        Ok(Self { address, admin_address, server, admin, admin_listener, source })
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.parts.server.address()
+    }
+
+    /// With their scheme.
+    pub(crate) fn base(&self) -> String {
+        let scheme = if self.parts.admin.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address())
     }
 
     pub(crate) fn addresses(&self) -> String {
         format!(
-            "Extensions   http://{}/extensions/<name>/\nAdmin        http://{}  (/healthz /readyz /metrics /status)",
-            self.address, self.admin_address
+            "Extensions   {}/extensions/<name>/\nAdmin        http://{}  (/healthz /readyz /metrics /status)",
+            self.base(),
+            self.parts.admin_address
         )
     }
 
     /// Serves until the process is told to end, then lets what runs finish.
-    pub(crate) async fn serve(mut self, serving: &ServingOptions) -> Result<()> {
+    pub(crate) async fn serve(mut self) -> Result<()> {
+        let Parts { server, admin, admin_listener, access_log, drain_timeout, _certificate_files, .. } = self.parts;
         let mut signals = Signals::new()?;
-        let admin = tokio::spawn(self.admin.serve(self.admin_listener));
+        let admin = tokio::spawn(admin.serve(admin_listener));
         let outcome = tokio::select! {
             name = signals.next() => {
-                info!(seconds = serving.drain_timeout().as_secs(), "{name}: open requests may finish");
+                info!(seconds = drain_timeout.as_secs(), "{name}: open requests may finish");
                 Ok(())
             }
             () = self.source.ended() => Err("the source of the configuration ended"),
         };
         tokio::select! {
-            () = self.server.drain(serving.drain_timeout()) => {}
+            () = server.drain(drain_timeout) => {}
             name = signals.next() => info!("{name} again: not waiting any longer"),
         }
         admin.abort();
         self.source.stop().await;
+        if let Some(access_log) = access_log {
+            access_log.flush();
+        }
         info!("ended");
         match outcome {
             Ok(()) => Ok(()),
@@ -185,24 +208,61 @@ impl Source {
 
 /// What is the same for every source.
 struct Parts {
-    controller: Controller,
     server: Server,
     admin: Admin,
     admin_listener: TcpListener,
+    admin_address: SocketAddr,
+    access_log: Option<Arc<AccessLog>>,
+    drain_timeout: Duration,
+    _certificate_files: Option<AbortOnDropHandle<()>>,
 }
 
 impl Parts {
-    fn start(namespace: &str, listeners: Listeners, serving: &ServingOptions) -> Result<Self> {
+    fn start(setup: Setup) -> Result<(Self, Controller)> {
         let (metrics, controller_metrics) = (Arc::new(Metrics::default()), ControllerMetrics::default());
-        let controller = Controller::new(namespace, controller_metrics.clone());
+        let controller = Controller::new(setup.reconcile, setup.log_level, controller_metrics.clone());
+        let access_log = setup.access_log.map(Arc::new);
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         controller_metrics.register(&mut registry);
-        registry.register_collector(Box::new(IdleConnections(controller.snapshots())));
-        let admin = Admin { snapshots: controller.snapshots(), reports: controller.reports(), metrics: registry };
-        let options = ServerOptions { listener: listeners.extensions, workers: serving.workers() };
-        let server = Server::start(&options, &controller.snapshots(), &metrics).context("starting the data plane")?;
-        Ok(Self { controller, server, admin, admin_listener: listeners.admin })
+        registry.register_collector(Box::new(Served(controller.snapshots())));
+        if let Some(access_log) = &access_log {
+            access_log.register(&mut registry);
+        }
+        let (certificate, certificate_files) = match setup.tls {
+            None => (None, None),
+            Some(CertificateSource::Secret) => (Some(controller.certificate().clone()), None),
+            Some(CertificateSource::Files(files)) => {
+                let (certificate, task) = files.follow()?;
+                (Some(certificate), Some(task))
+            }
+        };
+        let observers = Observers {
+            metrics,
+            access_log: access_log.clone(),
+            tracing: setup.tracing.map(Arc::new),
+            trusted_proxies: setup.trusted_proxies,
+        };
+        let options = ServerOptions {
+            listener: setup.listeners.extensions,
+            workers: setup.workers,
+            certificate: certificate.clone(),
+            proxy_protocol: setup.proxy_protocol,
+            observers,
+        };
+        let server = Server::start(&options, &controller.snapshots()).context("starting the data plane")?;
+        let (snapshots, reports) = (controller.snapshots(), controller.reports());
+        let admin_listener = setup.listeners.admin;
+        let parts = Self {
+            server,
+            admin: Admin { snapshots, reports, metrics: registry, certificate },
+            admin_address: admin_listener.local_addr()?,
+            admin_listener,
+            access_log,
+            drain_timeout: setup.drain_timeout,
+            _certificate_files: certificate_files,
+        };
+        Ok((parts, controller))
     }
 }
 

@@ -6,23 +6,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::verdict::{State, Verdict};
 
-/// What the status should be. A condition that says what it said keeps the time since when it does.
+/// What the status should be; `services` are those of the verdict with their health. A condition that says what it said keeps the time since when it does.
 pub(super) fn desired(
     verdict: &Verdict,
+    services: Vec<ServiceStatus>,
     generation: Option<i64>,
     current: Option<&ProxyExtensionStatus>,
     now: Timestamp,
 ) -> ProxyExtensionStatus {
     let report = verdict.extension.as_ref();
     let is_served = verdict.state == State::Accepted;
-    let services = services(verdict);
-    let conditions = [accepted(verdict), resolved_refs(verdict), programmed(verdict)].map(|said| {
+    let said = [accepted(verdict), resolved_refs(verdict), programmed(verdict), backends_healthy(verdict, &services)];
+    let conditions = said.map(|said| {
         let known = current.and_then(|current| current.conditions.iter().find(|known| known.type_ == said.kind));
-        let status = if said.is_true { "True" } else { "False" };
-        let since = known.filter(|known| known.status == status).map(|known| known.last_transition_time.clone());
+        let since = known.filter(|known| known.status == said.status).map(|known| known.last_transition_time.clone());
         Condition {
             type_: said.kind.to_owned(),
-            status: status.to_owned(),
+            status: said.status.to_owned(),
             reason: said.reason.to_owned(),
             message: said.message,
             observed_generation: generation,
@@ -36,11 +36,6 @@ pub(super) fn desired(
         services: if is_served { services } else { Vec::new() },
         conditions: conditions.into(),
     }
-}
-
-/// Where the extension's requests go, or would go.
-pub(super) fn services(verdict: &Verdict) -> Vec<ServiceStatus> {
-    verdict.extension.as_ref().map(|extension| extension.services.clone()).unwrap_or_default()
 }
 
 /// Whether the current status says the same. What others added to it is their affair.
@@ -64,9 +59,13 @@ pub(super) fn reason(verdict: &Verdict) -> &'static str {
     }
 }
 
+const TRUE: &str = "True";
+const FALSE: &str = "False";
+const UNKNOWN: &str = "Unknown";
+
 struct Said {
     kind: &'static str,
-    is_true: bool,
+    status: &'static str,
     reason: &'static str,
     message: String,
 }
@@ -74,8 +73,8 @@ struct Said {
 impl Said {
     fn new(kind: &'static str, good: &'static str, good_message: String, errors: &[&Problem]) -> Self {
         match errors.first() {
-            None => Self { kind, is_true: true, reason: good, message: good_message },
-            Some(first) => Self { kind, is_true: false, reason: first.reason.as_str(), message: joined(errors) },
+            None => Self { kind, status: TRUE, reason: good, message: good_message },
+            Some(first) => Self { kind, status: FALSE, reason: first.reason.as_str(), message: joined(errors) },
         }
     }
 }
@@ -98,10 +97,24 @@ fn resolved_refs(verdict: &Verdict) -> Said {
 fn programmed(verdict: &Verdict) -> Said {
     let message = "The extension is served.".to_owned();
     let mut said = Said::new("Programmed", "Programmed", message, &errors(verdict, |_| true));
-    if !said.is_true {
+    if said.status != TRUE {
         said.message = "The extension is not served: see the conditions Accepted and ResolvedRefs.".into();
     }
     said
+}
+
+fn backends_healthy(verdict: &Verdict, services: &[ServiceStatus]) -> Said {
+    let said = |status, reason, message| Said { kind: "BackendsHealthy", status, reason, message };
+    if verdict.state != State::Accepted {
+        return said(UNKNOWN, "NotProgrammed", "The extension is not served.".into());
+    }
+    let down = services.iter().filter(|service| service.healthy == Some(false));
+    let down: Vec<String> =
+        down.map(|service| format!("{}: {}", service.url, service.last_error.as_deref().unwrap_or("down"))).collect();
+    match down.is_empty() {
+        true => said(TRUE, "BackendsHealthy", "No backend is known to be down.".into()),
+        false => said(FALSE, "BackendsDown", down.join("; ")),
+    }
 }
 
 fn errors(verdict: &Verdict, of: impl Fn(Reason) -> bool) -> Vec<&Problem> {

@@ -15,6 +15,7 @@ mod writer;
 
 use std::sync::Arc;
 
+use dataplane::health::HealthReceiver;
 use kube::Client;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -49,6 +50,7 @@ impl Status {
         client: &Client,
         options: StatusOptions,
         reports: ReportReceiver,
+        health: HealthReceiver,
         metrics: &SourceMetrics,
     ) -> Self {
         let options = Arc::new(options);
@@ -56,7 +58,7 @@ impl Status {
         let leadership = Leadership::new(client.clone(), &options.namespace, &options.identity);
         let replicas = Replicas::new(client.clone(), &options.namespace);
         let announce = replicas::announce(client.clone(), options.clone(), reports.clone());
-        let writer = Writer::new(client.clone(), options.clone(), reports, leads, replicas, metrics.clone());
+        let writer = Writer::new(client.clone(), options.clone(), reports, health, leads, replicas, metrics.clone());
         Self {
             leadership: AbortOnDropHandle::new(tokio::spawn(leadership.hold(until))),
             replica: AbortOnDropHandle::new(tokio::spawn(announce)),

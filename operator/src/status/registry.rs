@@ -2,7 +2,7 @@
 
 use crds::{ExtensionRegistryStatus, Problem, RegistryEntry, ReplicaStatus};
 
-use super::conditions::{joined, reason, services};
+use super::conditions::{joined, reason};
 use crate::controller::Report;
 use crate::verdict::{State, Verdict};
 
@@ -14,12 +14,12 @@ pub(super) fn desired(report: &Report, replicas: Vec<ReplicaStatus>) -> Extensio
         accepted: count(counts.accepted),
         invalid: count(counts.invalid),
         conflicted: count(counts.conflicted),
-        entries: report.verdicts.iter().map(entry).collect(),
+        entries: report.verdicts.iter().map(|verdict| entry(report, verdict)).collect(),
         replicas,
     }
 }
 
-fn entry(verdict: &Verdict) -> RegistryEntry {
+fn entry(report: &Report, verdict: &Verdict) -> RegistryEntry {
     let extension = verdict.extension.as_ref();
     let problems: Vec<&Problem> = verdict.problems.iter().collect();
     RegistryEntry {
@@ -29,7 +29,7 @@ fn entry(verdict: &Verdict) -> RegistryEntry {
         state: state(verdict.state).to_owned(),
         reason: reason(verdict).to_owned(),
         message: Some(joined(&problems)).filter(|message| !message.is_empty()),
-        services: services(verdict),
+        services: report.services(verdict),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crds::{ExtensionRegistry, ExtensionRegistryStatus, ProxyExtension, ProxyExtensionStatus};
+use dataplane::health::HealthReceiver;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -37,11 +38,12 @@ const GATHER: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Writer {
+    client: Client,
     options: Arc<StatusOptions>,
-    extensions: Api<ProxyExtension>,
     registries: Api<ExtensionRegistry>,
     recorder: Recorder,
     reports: ReportReceiver,
+    health: HealthReceiver,
     leads: Leads,
     replicas: Replicas,
     current: watch::Receiver<Known>,
@@ -66,6 +68,7 @@ impl Writer {
         client: Client,
         options: Arc<StatusOptions>,
         reports: ReportReceiver,
+        health: HealthReceiver,
         leads: Leads,
         replicas: Replicas,
         metrics: SourceMetrics,
@@ -75,11 +78,12 @@ impl Writer {
         let watch = tokio::spawn(follow(registries.clone(), sender));
         let reporter = Reporter { controller: MANAGER.into(), instance: Some(options.identity.clone()) };
         Self {
-            extensions: Api::namespaced(client.clone(), &options.namespace),
-            recorder: Recorder::new(client, reporter),
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
             options,
             registries,
             reports,
+            health,
             leads,
             replicas,
             current,
@@ -95,6 +99,7 @@ impl Writer {
         loop {
             let changed = tokio::select! {
                 changed = self.reports.changed() => changed.is_ok(),
+                changed = self.health.changed() => changed.is_ok(),
                 changed = self.leads.changed() => changed.is_ok(),
                 changed = self.current.changed() => changed.is_ok(),
                 () = self.replicas.changed() => true,
@@ -144,7 +149,8 @@ impl Writer {
         for (key, verdict, object) in report.proxy_extensions() {
             // Others may have written anything there.
             let current: Option<ProxyExtensionStatus> = serde_json::from_value(object.status.clone()).ok();
-            let desired = conditions::desired(verdict, object.generation, current.as_ref(), Timestamp::now());
+            let (services, generation) = (report.services(verdict), object.generation);
+            let desired = conditions::desired(verdict, services, generation, current.as_ref(), Timestamp::now());
             if conditions::is_same(&desired, current.as_ref()) {
                 continue;
             }
@@ -152,7 +158,8 @@ impl Writer {
             if self.written.get(key).is_some_and(is_on_its_way) {
                 continue;
             }
-            match apply(&self.extensions, "ProxyExtension", &key.name, &desired).await {
+            let extensions: Api<ProxyExtension> = Api::namespaced(self.client.clone(), &key.namespace);
+            match apply(&extensions, "ProxyExtension", &key.name, &desired).await {
                 Ok(()) => drop(self.written.insert(key.clone(), (desired, current))),
                 // It was removed meanwhile.
                 Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -2,7 +2,7 @@ use super::*;
 
 fn parsed(root: &str, path: &str) -> (String, String) {
     let parsed = ExtensionPath::parse(root, path).unwrap();
-    (parsed.name.to_string(), parsed.at_backend("").unwrap().to_string())
+    (parsed.name.to_string(), at_backend("", parsed.rest).unwrap().to_string())
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn the_root_path_and_the_base_path_count() {
     assert_eq!(ExtensionPath::parse("argo", "/extensions/a"), Err(Refusal::NoSuchPath));
     assert_eq!(ExtensionPath::parse("", "/extensionsfoo/a"), Err(Refusal::NoSuchPath));
     let path = ExtensionPath::parse("", "/extensions/a?x").unwrap();
-    assert_eq!(path.at_backend("/base").unwrap().to_string(), "/base/?x");
+    assert_eq!(at_backend("/base", path.rest).unwrap().to_string(), "/base/?x");
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod watched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crds::Problem;
+use crds::{Problem, ProxyExtensionSpec};
 use futures_util::StreamExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, ExponentialBackoff};
@@ -39,8 +39,6 @@ const MOST_AT_ONCE: usize = 4096;
 const DEFAULT_REDIS: &str = "argocd-redis:6379";
 
 pub struct ClusterOptions {
-    /// Argo CD's own.
-    pub namespace: String,
     /// What is set instead of `argocd-cmd-params-cm`.
     pub overrides: BTreeMap<&'static str, String>,
     /// Without addresses: where `redis.server` says. Without a password: the one in the Secret `argocd-redis`.
@@ -59,6 +57,8 @@ pub struct Cluster {
     signals: mpsc::Receiver<Signal>,
     watches: BTreeMap<Scope, Watch>,
     inputs: Inputs,
+    /// ProxyExtensions that wait until what they refer to has been read once. What they said before stays in effect.
+    waiting: HashSet<ObjectKey>,
     interner: Interner,
     changes: Changes,
     is_published: bool,
@@ -78,6 +78,8 @@ struct Watch {
     listed: Option<HashSet<ObjectKey>>,
     is_synced: bool,
     is_failing: bool,
+    /// Whether it is about something that extensions refer to: only they depend on it.
+    is_reference: bool,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -108,6 +110,7 @@ impl Cluster {
             signals,
             watches: BTreeMap::new(),
             inputs,
+            waiting: HashSet::new(),
             interner: Interner::default(),
             changes: Changes::default(),
             is_published: false,
@@ -116,8 +119,8 @@ impl Cluster {
 
     /// Follows the cluster until the task is dropped.
     pub async fn run(mut self) {
-        for scope in scope::configuration(&self.options.namespace) {
-            self.watch(scope);
+        for scope in scope::configuration(self.controller.options()) {
+            self.watch(scope, false);
         }
         loop {
             tokio::select! {
@@ -148,7 +151,7 @@ impl Cluster {
         }
     }
 
-    fn watch(&mut self, scope: Scope) {
+    fn watch(&mut self, scope: Scope, is_reference: bool) {
         let resource = scope.resource();
         let api: Api<Watched> = match &scope.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
@@ -161,6 +164,7 @@ impl Cluster {
             listed: None,
             is_synced: false,
             is_failing: false,
+            is_reference,
             _task: AbortOnDropHandle::new(task),
         };
         self.watches.insert(scope, watch);
@@ -190,7 +194,7 @@ impl Cluster {
             Event::Init => watch.listed = Some(HashSet::new()),
             Event::InitApply(object) | Event::Apply(object) => self.put(scope, object.object),
             Event::Delete(object) => {
-                if let Some(key) = objects::key_of(&object.object, &self.options.namespace) {
+                if let Some(key) = objects::key_of(&object.object, &self.controller.options().namespace) {
                     watch.objects.remove(&key);
                     self.changes.configuration |= watch.undecodable.remove(&key).is_some();
                     self.resolve(scope.kind, key);
@@ -199,6 +203,9 @@ impl Cluster {
             Event::InitDone => {
                 let listed = watch.listed.take().unwrap_or_default();
                 watch.is_synced = true;
+                if let Some(object) = scope.object() {
+                    self.changes.configuration |= self.inputs.unreadable.remove(&(scope.kind, object));
+                }
                 let undecodable = watch.undecodable.len();
                 watch.undecodable.retain(|key, _| listed.contains(key));
                 self.changes.configuration |= watch.undecodable.len() < undecodable;
@@ -212,7 +219,7 @@ impl Cluster {
     }
 
     fn put(&mut self, scope: &Scope, object: serde_json::Value) {
-        let Some(key) = objects::key_of(&object, &self.options.namespace) else { return };
+        let Some(key) = objects::key_of(&object, &self.controller.options().namespace) else { return };
         let decoded = objects::decode(scope.kind, object, &mut self.interner);
         let Some(watch) = self.watches.get_mut(scope) else { return };
         if let Some(listed) = &mut watch.listed {
@@ -239,6 +246,12 @@ impl Cluster {
     fn resolve(&mut self, kind: ObjectKind, key: ObjectKey) {
         let of_kind = self.watches.iter().filter(|(scope, _)| scope.kind == kind);
         let seen = of_kind.filter_map(|(_, watch)| watch.objects.get(&key)).next().cloned();
+        if let Some(Object::ProxyExtension(extension)) = &seen
+            && !self.has_read_references(&key, &extension.spec)
+        {
+            self.waiting.insert(key);
+            return;
+        }
         match kind {
             ObjectKind::Application => self.changes.lookups = true,
             _ => self.changes.configuration = true,
@@ -249,6 +262,47 @@ impl Cluster {
             }
             None => self.inputs.remove(kind, &key),
         }
+    }
+
+    /// Watches what an extension refers to. Whether all of it has been read once, or cannot be.
+    fn has_read_references(&mut self, key: &ObjectKey, spec: &ProxyExtensionSpec) -> bool {
+        let references = scope::references(self.controller.options(), key, spec);
+        for scope in &references {
+            if !self.watches.contains_key(scope) {
+                self.watch(scope.clone(), true);
+            }
+        }
+        references.iter().all(|scope| self.watches.get(scope).is_some_and(|watch| watch.is_synced))
+    }
+
+    /// Ends the watches of what no extension refers to any more, and takes up the extensions that waited.
+    fn follow_references(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().for_each(|key| self.resolve(ObjectKind::ProxyExtension, key));
+        if !self.changes.configuration {
+            return;
+        }
+        let seen = self.watches.iter().filter(|(scope, _)| scope.kind == ObjectKind::ProxyExtension);
+        let referred: HashSet<Scope> = seen
+            .flat_map(|(_, watch)| &watch.objects)
+            .filter_map(|(key, object)| match object {
+                Object::ProxyExtension(object) => Some(scope::references(self.controller.options(), key, &object.spec)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let is_unwanted = |(scope, watch): &(&Scope, &Watch)| watch.is_reference && !referred.contains(*scope);
+        let unwanted: Vec<Scope> = self.watches.iter().filter(is_unwanted).map(|(scope, _)| scope.clone()).collect();
+        unwanted.iter().for_each(|scope| self.unwatch(scope));
+    }
+
+    fn unwatch(&mut self, scope: &Scope) {
+        let Some(watch) = self.watches.remove(scope) else { return };
+        self.changes.configuration |= !watch.undecodable.is_empty();
+        if let Some(object) = scope.object() {
+            self.inputs.unreadable.remove(&(scope.kind, object));
+        }
+        watch.objects.into_keys().for_each(|key| self.resolve(scope.kind, key));
     }
 
     fn take_error(&mut self, scope: &Scope, error: &watcher::Error) {
@@ -266,7 +320,15 @@ impl Cluster {
         if std::mem::replace(&mut watch.is_failing, true) {
             return;
         }
-        let effect = if watch.is_synced { "what it said last stays in effect" } else { "nothing is served without it" };
+        let effect = match (watch.is_synced, watch.is_reference) {
+            (true, _) => "what it said last stays in effect",
+            (false, true) => "extensions that refer to it are not served",
+            (false, false) => "nothing is served without it",
+        };
+        if watch.is_reference && !std::mem::replace(&mut watch.is_synced, true) {
+            self.inputs.unreadable.extend(scope.object().map(|object| (scope.kind, object)));
+            self.changes.configuration = true;
+        }
         let remedy = match status {
             Some(403) => "; grant the service account get, list and watch of it",
             Some(404) => "; install its CRD",
@@ -276,7 +338,11 @@ impl Cluster {
     }
 
     fn publish(&mut self) {
+        self.follow_references();
         if !self.follow_application_namespaces() || self.revocations.borrow().is_none() {
+            return;
+        }
+        if !self.is_published && !self.waiting.is_empty() {
             return;
         }
         let is_first = !std::mem::replace(&mut self.is_published, true);
@@ -304,34 +370,31 @@ impl Cluster {
     /// Watches the applications that the configuration asks for. Whether every watch has been read once; only then
     /// those go that are not asked for any more.
     fn follow_application_namespaces(&mut self) -> bool {
-        let is_synced = |watches: &BTreeMap<Scope, Watch>| watches.values().all(|watch| watch.is_synced);
+        let is_synced =
+            |watches: &BTreeMap<Scope, Watch>| watches.values().all(|watch| watch.is_synced || watch.is_reference);
         let are_applications = |scope: &Scope| scope.kind == ObjectKind::Application;
-        let mut configuration = self.watches.iter().filter(|(scope, _)| !are_applications(scope));
+        let mut configuration =
+            self.watches.iter().filter(|(scope, watch)| !are_applications(scope) && !watch.is_reference);
         if !configuration.all(|(_, watch)| watch.is_synced) {
             return false;
         }
         self.follow_redis_options();
-        let patterns = self.inputs.application_namespaces(&self.options.namespace);
-        let wanted = scope::applications(&self.options.namespace, patterns);
+        let patterns = self.inputs.application_namespaces(&self.controller.options().namespace);
+        let wanted = scope::applications(&self.controller.options().namespace, patterns);
         let new: Vec<Scope> = wanted.iter().filter(|scope| !self.watches.contains_key(*scope)).cloned().collect();
-        new.into_iter().for_each(|scope| self.watch(scope));
+        new.into_iter().for_each(|scope| self.watch(scope, false));
         // What was served goes on being served while more is read.
         if !is_synced(&self.watches) {
             return self.is_published;
         }
         let unwanted = |scope: &&Scope| are_applications(scope) && !wanted.contains(scope);
         let unwanted: Vec<Scope> = self.watches.keys().filter(unwanted).cloned().collect();
-        for scope in unwanted {
-            if let Some(watch) = self.watches.remove(&scope) {
-                self.changes.configuration |= !watch.undecodable.is_empty();
-                watch.objects.into_keys().for_each(|key| self.resolve(scope.kind, key));
-            }
-        }
+        unwanted.iter().for_each(|scope| self.unwatch(scope));
         true
     }
 
     fn follow_redis_options(&self) {
-        let namespace = &self.options.namespace;
+        let namespace = &self.controller.options().namespace;
         let mut options = self.options.redis.clone();
         if options.addresses.is_empty() {
             let configured = self.inputs.parameter(namespace, "redis.server").filter(|server| !server.is_empty());

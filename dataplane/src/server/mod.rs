@@ -1,5 +1,8 @@
 //! Workers: one thread each, with its own runtime, connections and memory, so that nothing is shared on a
-//! request's way but the snapshot and the counters.
+//! request's way but the snapshot and the counters. Beside them a thread watches over the health of backends.
+
+mod connection;
+mod proxy_protocol;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -7,29 +10,28 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
+use crate::access_log::AccessLog;
+use crate::health::{self, HealthChanges};
 use crate::memo::Memo;
 use crate::metrics::Metrics;
 use crate::pool::{Pools, REAP_INTERVAL};
-use crate::request::{self, Peer};
+use crate::request::TrustedProxies;
 use crate::snapshot::{Snapshot, SnapshotReceiver};
-use crate::tls::ClientTls;
+use crate::telemetry::Tracing;
+use crate::tls::ServingCertificate;
 
 /// Headers that one message may have.
 pub(crate) const MAX_HEADERS: usize = 256;
-/// A caller has this long to send a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -37,6 +39,27 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub struct ServerOptions {
     pub listener: StdListener,
     pub workers: usize,
+    /// `None`: TLS is not spoken with callers.
+    pub certificate: Option<Arc<ServingCertificate>>,
+    /// Whether each connection starts with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    pub observers: Observers,
+}
+
+/// What looks at every request.
+#[derive(Default, Clone)]
+pub struct Observers {
+    pub metrics: Arc<Metrics>,
+    pub access_log: Option<Arc<AccessLog>>,
+    pub tracing: Option<Arc<Tracing>>,
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// How connections are accepted.
+#[derive(Clone)]
+struct Reception {
+    tls: Option<TlsAcceptor>,
+    proxy_protocol: bool,
 }
 
 /// The running data plane.
@@ -45,6 +68,7 @@ pub struct Server {
     stop: CancellationToken,
     force: CancellationToken,
     threads: Vec<JoinHandle<()>>,
+    health: HealthChanges,
 }
 
 /// What one worker thread's requests share.
@@ -53,7 +77,8 @@ pub(crate) struct Worker {
     pub(crate) memo: Mutex<Memo>,
     pub(crate) pools: Pools,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tls: Arc<ClientTls>,
+    pub(crate) observers: Observers,
+    pub(crate) health: HealthChanges,
     pub(crate) streams: TaskTracker,
     force: CancellationToken,
 }
@@ -64,15 +89,16 @@ struct Current {
 }
 
 impl Worker {
-    fn new(receiver: SnapshotReceiver, metrics: Arc<Metrics>, tls: Arc<ClientTls>, force: CancellationToken) -> Self {
+    fn new(receiver: SnapshotReceiver, observers: Observers, health: HealthChanges, force: CancellationToken) -> Self {
         let mut receiver = receiver;
         receiver.mark_changed();
         Self {
             current: Mutex::new(Current { receiver, snapshot: None }),
             memo: Mutex::new(Memo::new()),
             pools: Pools::default(),
-            metrics,
-            tls,
+            metrics: observers.metrics.clone(),
+            observers,
+            health,
             streams: TaskTracker::new(),
             force,
         }
@@ -126,24 +152,38 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
 
 impl Server {
     /// Starts the workers on a listener that is bound already.
-    pub fn start(options: &ServerOptions, snapshots: &SnapshotReceiver, metrics: &Arc<Metrics>) -> io::Result<Self> {
+    pub fn start(options: &ServerOptions, snapshots: &SnapshotReceiver) -> io::Result<Self> {
         options.listener.set_nonblocking(true)?;
         let address = options.listener.local_addr()?;
+        let tls =
+            options.certificate.as_ref().map(ServingCertificate::acceptor).transpose().map_err(io::Error::other)?;
+        let reception = Reception { tls, proxy_protocol: options.proxy_protocol };
         let (stop, force) = (CancellationToken::new(), CancellationToken::new());
-        let tls = Arc::new(ClientTls::default());
-        let mut threads = Vec::with_capacity(options.workers);
+        let health = HealthChanges::default();
+        let mut threads = Vec::with_capacity(options.workers + 1);
         for i in 0..options.workers.max(1) {
             let listener = options.listener.try_clone()?;
-            let worker = Arc::new(Worker::new(snapshots.clone(), metrics.clone(), tls.clone(), force.clone()));
-            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let worker = Worker::new(snapshots.clone(), options.observers.clone(), health.clone(), force.clone());
+            let (worker, reception) = (Arc::new(worker), reception.clone());
             let (stop, force) = (stop.clone(), force.clone());
-            threads.push(std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
-                runtime.block_on(run(&worker, listener, &stop, &force));
-                // A lookup that hangs in the system's resolver must not keep the process.
-                runtime.shutdown_background();
+            threads.push(thread(&format!("worker-{i}"), async move {
+                run(&worker, listener, &reception, &stop, &force).await;
             })?);
         }
-        Ok(Self { address, stop, force, threads })
+        let monitor = health::monitor(snapshots.clone(), health.clone());
+        let stopped = stop.clone();
+        threads.push(thread("health", async move {
+            tokio::select! {
+                () = monitor => {}
+                () = stopped.cancelled() => {}
+            }
+        })?);
+        Ok(Self { address, stop, force, threads, health })
+    }
+
+    /// Tells when a backend goes down or comes back.
+    pub fn health(&self) -> &HealthChanges {
+        &self.health
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -168,14 +208,30 @@ impl Server {
     }
 }
 
-async fn run(worker: &Arc<Worker>, listener: StdListener, stop: &CancellationToken, force: &CancellationToken) {
+/// A thread with a runtime of its own.
+fn thread(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        runtime.block_on(task);
+        // A lookup that hangs in the system's resolver must not keep the process.
+        runtime.shutdown_background();
+    })
+}
+
+async fn run(
+    worker: &Arc<Worker>,
+    listener: StdListener,
+    reception: &Reception,
+    stop: &CancellationToken,
+    force: &CancellationToken,
+) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return error!(%error, "the listener cannot be used"),
     };
     let reaper = tokio::spawn(reap(worker.clone()));
     tokio::select! {
-        () = accept(worker, &listener, stop) => {}
+        () = accept(worker, &listener, reception, stop) => {}
         () = stop.cancelled() => {}
     }
     drop(listener);
@@ -199,12 +255,12 @@ async fn reap(worker: Arc<Worker>) {
     }
 }
 
-async fn accept(worker: &Arc<Worker>, listener: &TcpListener, stop: &CancellationToken) {
+async fn accept(worker: &Arc<Worker>, listener: &TcpListener, reception: &Reception, stop: &CancellationToken) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                worker.streams.spawn(serve(worker.clone(), stream, Peer::new(peer.ip()), stop.clone()));
+                let connection = connection::serve(worker.clone(), stream, peer.ip(), reception.clone(), stop.clone());
+                worker.streams.spawn(connection);
             }
             Err(error) if is_of_one_connection(&error) => {
                 debug!(%error, "a connection was gone before it was accepted");
@@ -220,30 +276,4 @@ async fn accept(worker: &Arc<Worker>, listener: &TcpListener, stop: &Cancellatio
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused)
-}
-
-async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: Peer, stop: CancellationToken) {
-    let _open = worker.metrics.open_connection();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
-    builder.http2().timer(TokioTimer::new());
-    let service = service_fn(|request| {
-        let (worker, peer) = (worker.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(request::handle(worker, peer, request).await) }
-    });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                outcome = connection.as_mut() => outcome,
-                () = worker.draining_ended() => return,
-            }
-        }
-    };
-    if let Err(error) = outcome {
-        debug!(%error, "a caller's connection ended");
-    }
 }

@@ -1,0 +1,209 @@
+//! A request from its head to the end of its answer: what is logged, counted and traced of it.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, Status};
+use opentelemetry::{KeyValue, StringValue};
+use tracing::{debug, info, warn};
+
+use super::Authenticated;
+use super::application::OwnedApplicationRef;
+use super::client::Peer;
+use crate::Refusal;
+use crate::access_log::Line;
+use crate::extension::{AtService, Entered, Extension};
+use crate::server::Worker;
+
+/// Tells of itself when it is dropped.
+pub(crate) struct Exchange {
+    worker: Arc<Worker>,
+    started: Instant,
+    client: HeaderValue,
+    /// The extension's name as the path has it.
+    pub(super) name: Option<String>,
+    pub(super) user: Option<Authenticated>,
+    pub(super) application: Option<Arc<OwnedApplicationRef>>,
+    served: Option<Served>,
+    status: Option<StatusCode>,
+    check: Option<&'static str>,
+    sent: u64,
+    told: Option<Box<Told>>,
+}
+
+/// What it takes at the extension.
+struct Served {
+    extension: Arc<Extension>,
+    _entered: Entered,
+    at: Option<AtService>,
+}
+
+/// What nobody needs to know unless it is written down.
+struct Told {
+    at: SystemTime,
+    method: Method,
+    path: String,
+    version: Version,
+    span: Option<BoxedSpan>,
+}
+
+impl Exchange {
+    pub(super) fn start<B>(worker: &Arc<Worker>, peer: &Peer, request: &Request<B>) -> Self {
+        let observers = &worker.observers;
+        let client = peer.client(request.headers(), &observers.trusted_proxies);
+        let is_told = observers.access_log.is_some() || observers.tracing.is_some();
+        let told = is_told.then(|| {
+            Box::new(Told {
+                at: SystemTime::now(),
+                method: request.method().clone(),
+                path: request.uri().path().to_owned(),
+                version: request.version(),
+                span: observers.tracing.as_ref().map(|tracing| tracing.start(request, &client)),
+            })
+        });
+        Self {
+            worker: worker.clone(),
+            started: Instant::now(),
+            client,
+            name: None,
+            user: None,
+            application: None,
+            served: None,
+            status: None,
+            check: None,
+            sent: 0,
+            told,
+        }
+    }
+
+    /// From here on it counts as a request to the extension.
+    pub(super) fn enter(&mut self, extension: &Arc<Extension>) -> Result<(), Refusal> {
+        let entered = extension.enter().ok_or(Refusal::TooManyRequests)?;
+        self.served = Some(Served { extension: extension.clone(), _entered: entered, at: None });
+        Ok(())
+    }
+
+    pub(super) fn is_at(&mut self, at: AtService) {
+        if let Some(served) = &mut self.served {
+            served.at = Some(at);
+        }
+    }
+
+    pub(super) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// The status that the caller gets.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        if let Some(served) = &self.served {
+            self.worker.metrics.count_request(&served.extension.settings.name, status);
+        }
+    }
+
+    /// Part of the answer's body goes to the caller.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// Says why it is refused, or ended.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.check = Some(refusal.label());
+        self.worker.metrics.count_refusal(refusal.label());
+        self.log(refusal);
+    }
+
+    fn log(&self, refusal: &Refusal) {
+        let extension = self.name.as_deref().unwrap_or_default();
+        let user = self.user.as_ref().map(Authenticated::username).unwrap_or_default();
+        let (application, project) =
+            self.application.as_ref().map(|a| (a.application.as_str(), a.project.as_str())).unwrap_or_default();
+        let (check, client) = (refusal.label(), self.client.to_str().unwrap_or_default());
+        match refusal {
+            Refusal::BackendUnreachable(_) | Refusal::BackendTimeout | Refusal::BackendFailed(_) => {
+                warn!(check, ?extension, ?user, ?application, ?project, client, "{refusal}");
+            }
+            Refusal::NoSuchPath | Refusal::Method | Refusal::NoCookie => {
+                debug!(check, ?extension, client, "request refused: {refusal}");
+            }
+            _ if self.status.is_some() => {
+                info!(check, ?extension, ?user, ?application, ?project, client, "closed a stream: {refusal}");
+            }
+            _ => info!(check, ?extension, ?user, ?application, ?project, client, "request refused: {refusal}"),
+        }
+    }
+
+    /// Tells the backend of the trace that the request belongs to.
+    pub(super) fn carry_trace(&self, headers: &mut HeaderMap) {
+        let span = self.told.as_ref().and_then(|told| told.span.as_ref());
+        if let (Some(span), Some(tracing)) = (span, &self.worker.observers.tracing) {
+            tracing.inject(span, headers);
+        }
+    }
+
+    fn end_span(&self, mut span: BoxedSpan, method: &Method) {
+        if let Some(served) = &self.served {
+            let route = format!("/extensions/{}/", served.extension.settings.name);
+            span.update_name(format!("{method} {route}"));
+            span.set_attribute(KeyValue::new("http.route", route));
+            if let Some(at) = &served.at {
+                let address = &at.service().settings.address;
+                span.set_attribute(KeyValue::new("server.address", address.host.clone()));
+                span.set_attribute(KeyValue::new("server.port", i64::from(address.port)));
+            }
+        }
+        let text = |text: &str| StringValue::from(text.to_owned());
+        if let Some(user) = &self.user {
+            span.set_attribute(KeyValue::new("enduser.id", text(user.username())));
+        }
+        if let Some(application) = &self.application {
+            span.set_attribute(KeyValue::new("argocd.application", text(&application.application)));
+            span.set_attribute(KeyValue::new("argocd.project", text(&application.project)));
+        }
+        if let Some(status) = self.status {
+            span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+            if status.is_server_error() {
+                span.set_status(Status::error(self.check.unwrap_or_default()));
+            }
+        }
+        if let Some(check) = self.check {
+            span.set_attribute(KeyValue::new("error.type", check));
+        }
+        span.end();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        if let Some(served) = &self.served {
+            self.worker.metrics.observe_duration(&served.extension.settings.name, took);
+        }
+        let Some(mut told) = self.told.take() else { return };
+        let trace = told.span.as_ref().map(|span| span.span_context().trace_id().to_string());
+        if let Some(span) = told.span.take() {
+            self.end_span(span, &told.method);
+        }
+        let Some(access_log) = &self.worker.observers.access_log else { return };
+        let at = self.served.as_ref().and_then(|served| served.at.as_ref());
+        access_log.write(&Line {
+            time: told.at,
+            client: self.client.to_str().unwrap_or_default(),
+            method: told.method.as_str(),
+            path: &told.path,
+            protocol: told.version,
+            status: self.status.map(|status| status.as_u16()),
+            check: self.check,
+            duration: took,
+            bytes: self.sent,
+            extension: self.name.as_deref(),
+            application: self.application.as_ref().map(|a| a.application.as_str()),
+            project: self.application.as_ref().map(|a| a.project.as_str()),
+            user: self.user.as_ref().map(Authenticated::username),
+            backend: at.map(|at| at.service().settings.address.url()),
+            trace,
+        });
+    }
+}

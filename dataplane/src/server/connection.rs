@@ -1,0 +1,109 @@
+//! One connection of a caller: who it is from, TLS, then HTTP.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{MAX_HEADERS, Reception, Worker, proxy_protocol};
+use crate::pool::keep_alive;
+use crate::request::{self, Peer};
+
+/// A caller has this long to send a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// And this long for what comes before HTTP.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Finds out that a caller is gone who did not say so, and keeps an idle WebSocket from being forgotten on the way.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Requests that one HTTP/2 connection may carry at one time, and bytes of each that may wait for its backend. The
+/// connection holds them all, so that one whose backend does not read stops no other.
+const HTTP2_STREAMS: u32 = 128;
+const HTTP2_STREAM_WINDOW: u32 = 128 << 10;
+
+pub(super) async fn serve(
+    worker: Arc<Worker>,
+    stream: TcpStream,
+    address: IpAddr,
+    reception: Reception,
+    stop: CancellationToken,
+) {
+    let _open = worker.metrics.open_connection();
+    let _ = stream.set_nodelay(true);
+    keep_alive(&stream, KEEP_ALIVE);
+    if !reception.proxy_protocol {
+        return secure(&worker, stream, address, &reception, &stop).await;
+    }
+    // Whoever else could claim to be anybody.
+    let trusted = &worker.observers.trusted_proxies;
+    if !trusted.0.is_empty() && !trusted.contain(address) {
+        return debug!(%address, "a connection with the PROXY protocol comes from no trusted proxy");
+    }
+    let read = tokio::select! {
+        read = timeout(HANDSHAKE_TIMEOUT, proxy_protocol::read(stream)) => read,
+        () = stop.cancelled() => return,
+    };
+    match read {
+        Ok(Ok((stream, source))) => secure(&worker, stream, source.unwrap_or(address), &reception, &stop).await,
+        Ok(Err(error)) => debug!(%address, %error, "no header of the PROXY protocol could be read"),
+        Err(_) => debug!(%address, "no header of the PROXY protocol came in time"),
+    }
+}
+
+async fn secure<S>(worker: &Arc<Worker>, stream: S, address: IpAddr, reception: &Reception, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = Peer::new(address, &worker.observers.trusted_proxies, reception.tls.is_some());
+    let Some(tls) = &reception.tls else { return exchange(worker, stream, peer, stop).await };
+    let accepted = tokio::select! {
+        accepted = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => accepted,
+        () = stop.cancelled() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => exchange(worker, stream, peer, stop).await,
+        Ok(Err(error)) => debug!(%address, %error, "a TLS handshake failed"),
+        Err(_) => debug!(%address, "a TLS handshake took too long"),
+    }
+}
+
+async fn exchange<S>(worker: &Arc<Worker>, stream: S, peer: Peer, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_STREAM_WINDOW * HTTP2_STREAMS);
+    let service = service_fn(|request| {
+        let (worker, peer) = (worker.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(request::handle(worker, peer, request).await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                () = worker.draining_ended() => return,
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        debug!(%error, "a caller's connection ended");
+    }
+}
