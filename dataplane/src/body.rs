@@ -4,15 +4,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use thiserror::Error;
 
 use crate::Refusal;
 use crate::pool::Lease;
 use crate::request::{Exchange, StreamGuard};
+
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Why a body ends before its end.
 #[derive(Debug, Error)]
@@ -144,7 +148,8 @@ pub(crate) enum RequestBody {
 
 /// A body of unknown length of which so many bytes may still come.
 pub(crate) struct Limited {
-    incoming: Incoming,
+    /// `None` once more came than may.
+    incoming: Option<Incoming>,
     left: u64,
     /// Whoever waits for the answer learns here why there is none.
     is_exceeded: Arc<AtomicBool>,
@@ -154,9 +159,12 @@ impl RequestBody {
     /// A body that must not be larger than the limit. Fails where it says itself that it is.
     pub(crate) fn within(incoming: Incoming, limit: Option<u64>) -> Result<Self, Refusal> {
         match limit {
-            Some(limit) if incoming.size_hint().lower() > limit => Err(Refusal::BodyTooLarge),
+            Some(limit) if incoming.size_hint().lower() > limit => {
+                tokio::spawn(linger(incoming));
+                Err(Refusal::BodyTooLarge)
+            }
             Some(left) if incoming.size_hint().exact().is_none() => {
-                Ok(Self::Limited(Limited { incoming, left, is_exceeded: Arc::default() }))
+                Ok(Self::Limited(Limited { incoming: Some(incoming), left, is_exceeded: Arc::default() }))
             }
             _ => Ok(Self::Incoming(incoming)),
         }
@@ -171,14 +179,23 @@ impl RequestBody {
     }
 }
 
+/// Reads on for a while what nobody wants: a caller whose connection is closed while it still sends may never see
+/// the answer.
+async fn linger(mut incoming: Incoming) {
+    let rest = async { while let Some(Ok(_)) = incoming.frame().await {} };
+    let _ = tokio::time::timeout(LINGER, rest).await;
+}
+
 impl Limited {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(Some(Err(BodyError::TooLarge))) };
+        let frame = ready!(Pin::new(incoming).poll_frame(cx));
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
         match self.left.checked_sub(data.map_or(0, |data| data.len() as u64)) {
             Some(left) => self.left = left,
             None => {
                 self.is_exceeded.store(true, Ordering::Relaxed);
+                self.incoming.take().map(|incoming| tokio::spawn(linger(incoming)));
                 return Poll::Ready(Some(Err(BodyError::TooLarge)));
             }
         }
@@ -200,14 +217,18 @@ impl HttpBody for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Incoming(incoming) | Self::Limited(Limited { incoming, .. }) => incoming.is_end_stream(),
+            Self::Incoming(incoming) | Self::Limited(Limited { incoming: Some(incoming), .. }) => {
+                incoming.is_end_stream()
+            }
+            Self::Limited(_) => false,
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Incoming(incoming) | Self::Limited(Limited { incoming, .. }) => incoming.size_hint(),
+            Self::Incoming(incoming) | Self::Limited(Limited { incoming: Some(incoming), .. }) => incoming.size_hint(),
+            Self::Limited(_) => SizeHint::default(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }

@@ -19,7 +19,7 @@ use serde_json::json;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -58,12 +58,15 @@ impl Backend {
         let tls = Arc::new(Mutex::new(tls));
         let current_tls = tls.clone();
         let task = tokio::spawn(async move {
+            // They end with this task.
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
                 counted.connections.fetch_add(1, Ordering::SeqCst);
                 let _ = stream.set_nodelay(true);
                 let counters = counted.clone();
                 let tls = current_tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     // Whoever called went away, or was meant to be disappointed.
                     let _: io::Result<()> = match tls {
                         None => {

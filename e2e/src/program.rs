@@ -153,7 +153,7 @@ fn addresses(said: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
         loop {
             let line = said.recv_timeout(deadline.saturating_duration_since(Instant::now()))?;
             if let Some(rest) = line.strip_prefix(label) {
-                let url = rest.trim().strip_prefix("http://").context("no URL")?;
+                let (_, url) = rest.trim().split_once("://").context("no URL")?;
                 return Ok(url.split(['/', ' ']).next().unwrap_or_default().parse()?);
             }
         }

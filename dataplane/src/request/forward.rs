@@ -48,8 +48,8 @@ pub(super) async fn within(
 async fn forward(worker: &Arc<Worker>, target: &Target, outgoing: Outgoing<'_>) -> Result<Answer, Refusal> {
     let Outgoing { head, body, rest, only_http1 } = outgoing;
     let too_large = body.limit_exceeded();
-    let (service, mut sender, mut is_kept) = connection(worker, &target.services, only_http1).await?;
-    let at = AtService::new(service.clone());
+    let (at, mut sender, mut is_kept) = connection(worker, &target.services, only_http1).await?;
+    let service = at.service().clone();
     let mut request = Request::from_parts(head, body);
     *request.uri_mut() = path::at_backend(&service.settings.address.path, rest)?;
     rewrite::for_service(request.headers_mut(), &service.settings);
@@ -86,14 +86,16 @@ async fn connection(
     worker: &Arc<Worker>,
     services: &[Arc<Service>],
     only_http1: bool,
-) -> Result<(Arc<Service>, Sender<RequestBody>, bool), Refusal> {
+) -> Result<(AtService, Sender<RequestBody>, bool), Refusal> {
     let mut why = Refusal::BackendDown;
     for service in candidates(services) {
+        // While it is connected to it counts already.
+        let at = AtService::new(service.clone());
         if let Some(kept) = worker.pools.take(&service, only_http1) {
-            return Ok((service, kept, true));
+            return Ok((at, kept, true));
         }
         match pool::open(worker, &service, only_http1).await {
-            Ok(sender) => return Ok((service, sender, false)),
+            Ok(sender) => return Ok((at, sender, false)),
             Err(refusal) => why = refusal,
         }
     }

@@ -4,13 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod admin;
+mod backend_tls;
+mod backends;
 mod changes;
 mod connections;
 mod demo;
 mod drain;
 mod folder;
 mod hostile;
+mod limits;
+mod observability;
 mod provider;
+mod reception;
 mod reload;
+mod scope;
 mod streaming;
 mod websocket;

@@ -1,0 +1,189 @@
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use e2e::backend::Backend;
+use e2e::client::{Connection, Request, send};
+use e2e::program::Program;
+use e2e::wait;
+use e2e::world::World;
+use futures_util::future::join_all;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+fn post(path: &str, token: &str, bytes: usize, chunked: bool) -> Request {
+    let mut request = Request::signed_in(path, token);
+    request.method = "POST".into();
+    request.body = vec![b'x'; bytes];
+    request.chunked = chunked;
+    request
+}
+
+async fn metric(program: &Program, line: &str) -> bool {
+    send(program.admin, Request::get("/metrics")).await.unwrap().text().lines().any(|metric| metric == line)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_must_begin_in_time() {
+    let world = World::start().await.unwrap();
+    world.write_extension("prompt", &world.a.url(), "    requestTimeout: 400ms\n").unwrap();
+    let program = world.serve(&["--workers", "1"]).unwrap();
+    let token = world.token().unwrap();
+    let call = |path: &str| send(program.address, Request::signed_in(&format!("/extensions/prompt{path}"), &token));
+    let started = Instant::now();
+    let late = call("/slow?s=5").await.unwrap();
+    assert_eq!((late.status, late.text().trim()), (504, "The extension's backend did not answer in time"));
+    assert!((Duration::from_millis(390)..Duration::from_secs(2)).contains(&started.elapsed()));
+    // Only the head has to be there: what streams may take its time.
+    let stream = call("/sse?n=4&gap=0.25").await.unwrap();
+    assert_eq!((stream.status, stream.is_cut_short), (200, false));
+    assert_eq!(call("/slow?s=0.1").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_may_not_be_larger_than_permitted() {
+    let world = World::start().await.unwrap();
+    world.write_extension("small", &world.a.url(), "    maxRequestBodyBytes: 10000\n").unwrap();
+    let program = world.serve(&[]).unwrap();
+    let token = world.token().unwrap();
+    for (bytes, chunked, status) in
+        [(10_000, false, 200), (10_000, true, 200), (0, true, 200), (10_001, false, 413), (10_001, true, 413)]
+    {
+        let answer = send(program.address, post("/extensions/small/x", &token, bytes, chunked)).await.unwrap();
+        assert_eq!(answer.status, status, "{bytes} chunked {chunked}: {}", answer.text());
+    }
+    // One that is too large by its own word does not even reach the backend.
+    let before = world.a.requests();
+    let answer = send(program.address, post("/extensions/small/x", &token, 5_000_000, false)).await.unwrap();
+    assert_eq!((answer.status, answer.text().trim()), (413, "The request's body is too large"));
+    assert_eq!(world.a.requests(), before);
+    let answer = send(program.address, post("/extensions/httpbin/x", &token, 5_000_000, true)).await.unwrap();
+    assert_eq!(answer.status, 200, "others have no such limit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_so_many_requests_are_open_at_one_time() {
+    let world = World::start().await.unwrap();
+    world.write_extension("few", &world.a.url(), "    maxConcurrentRequests: 3\n").unwrap();
+    let program = world.serve(&["--workers", "2"]).unwrap();
+    let token = world.token().unwrap();
+    let call = |path: &str| send(program.address, Request::signed_in(&format!("/extensions/few{path}"), &token));
+    let answers = join_all((0..8).map(|_| call("/slow?s=1"))).await;
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!((count(200), count(503)), (3, 5));
+    let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!(
+        (refused.header("Retry-After"), refused.text().trim()),
+        (Some("1"), "The extension has too many requests open")
+    );
+    assert!(metric(&program, "argocd_extension_proxy_refusals_total{reason=\"too_many_requests\"} 5").await);
+    // Refusals, finished and abandoned requests take no place for good.
+    let mut abandoned = Connection::open(program.address).await.unwrap();
+    let head = format!(
+        "GET /extensions/few/sse?n=1000&gap=0.05 HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
+         Argocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n\r\n"
+    );
+    abandoned.write(head.as_bytes()).await.unwrap();
+    abandoned.read_head().await.unwrap();
+    assert!(metric(&program, "argocd_extension_proxy_open_requests{extension=\"few\"} 1").await);
+    // A change of the extension forgets none that is open.
+    world
+        .write_extension(
+            "few",
+            &world.a.url(),
+            "      headers: [{name: X-New, value: x}]\n    maxConcurrentRequests: 3\n",
+        )
+        .unwrap();
+    let changed =
+        || async { Ok(call("/x").await?.text().contains("X-New") || call("/x").await?.text().contains("x-new")) };
+    wait::until("the change counts", changed).await.unwrap();
+    assert!(metric(&program, "argocd_extension_proxy_open_requests{extension=\"few\"} 1").await);
+    drop(abandoned);
+    let free = || async { Ok(metric(&program, "argocd_extension_proxy_open_requests{extension=\"few\"} 0").await) };
+    wait::until("its place is free", free).await.unwrap();
+    let answers = join_all((0..3).map(|_| call("/slow?s=0.2"))).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status == 200));
+}
+
+/// The 99th percentile of as many calls, one after the other over kept connections.
+async fn p99(to: SocketAddr, token: &str, calls: usize) -> Duration {
+    let mut times = join_all((0..4).map(|_| async move {
+        let mut connection = Connection::open(to).await.unwrap();
+        let request = Request::signed_in("/extensions/httpbin/x", token);
+        let mut times = Vec::with_capacity(calls / 4);
+        for _ in 0..calls / 4 {
+            let started = Instant::now();
+            assert_eq!(connection.send(&request).await.unwrap().status, 200);
+            times.push(started.elapsed());
+        }
+        times
+    }))
+    .await
+    .concat();
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_hangs_takes_nothing_from_another_extension() {
+    const ROUNDS: usize = 5;
+    let world = World::start().await.unwrap();
+    let hanging = Backend::start("hanging").await.unwrap();
+    world.write_extension("hanging", &hanging.url(), "").unwrap();
+    let program = world.serve(&["--workers", "1"]).unwrap();
+    let token = world.token().unwrap();
+    p99(program.address, &token, 2_000).await;
+    // By turns, so that whatever else the machine does hits both; the better half of each counts.
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        alone.push(p99(program.address, &token, 2_000).await);
+        let before = hanging.requests();
+        let hung: Vec<_> = (0..100)
+            .map(|_| {
+                let request = Request::signed_in("/extensions/hanging/slow?s=120", &token);
+                tokio::spawn(send(program.address, request))
+            })
+            .collect();
+        wait::until("all of them hang", || async { Ok(hanging.requests() == before + 100) }).await.unwrap();
+        beside.push(p99(program.address, &token, 2_000).await);
+        hung.iter().for_each(tokio::task::JoinHandle::abort);
+        let ended =
+            || async { Ok(metric(&program, "argocd_extension_proxy_open_requests{extension=\"hanging\"} 0").await) };
+        wait::until("they are gone", ended).await.unwrap();
+    }
+    alone.sort();
+    beside.sort();
+    let (alone, beside) = (alone[ROUNDS / 2], beside[ROUNDS / 2]);
+    let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+    println!("p99 {alone:?} alone, {beside:?} beside 100 hanging requests: {ratio:.2}");
+    assert!(ratio <= 1.5, "{ratio}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_carries_nothing_ends_where_that_is_asked_for() {
+    let world = World::start().await.unwrap();
+    world.write_extension("idle", &world.a.url(), "    streamIdleTimeout: 500ms\n").unwrap();
+    let program = world.serve(&[]).unwrap();
+    let token = world.token().unwrap();
+    let open = |path: &'static str| {
+        let (address, token) = (program.address, token.clone());
+        async move {
+            let mut connection = Connection::open(address).await.unwrap();
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
+                 Argocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n\r\n"
+            );
+            connection.write(head.as_bytes()).await.unwrap();
+            connection.read_head().await.unwrap();
+            connection
+        }
+    };
+    // One that moves lives; one that pauses for too long does not.
+    let lively = send(program.address, Request::signed_in("/extensions/idle/sse?n=8&gap=0.2", &token)).await.unwrap();
+    assert!(!lively.is_cut_short && lively.text().contains("data: 7 "));
+    let mut quiet = open("/extensions/idle/sse?n=3&gap=30").await;
+    let mut rest = Vec::new();
+    let ended = timeout(Duration::from_secs(5), quiet.stream().read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "it lives on");
+    program.wait_for_log("stream_idle").await.unwrap();
+}
