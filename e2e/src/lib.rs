@@ -24,4 +24,5 @@ pub mod tls;
 pub mod token;
 pub mod tools;
 pub mod wait;
+pub mod websocket;
 pub mod world;

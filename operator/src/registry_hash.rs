@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use dataplane::Snapshot;
 use dataplane::extension::{Service, ServiceSettings};
+use dataplane::tls::BackendTls;
 
 /// Characters of the hash that are shown.
 const LENGTH: usize = 16;
@@ -28,7 +29,7 @@ pub(crate) fn registry_hash(snapshot: &Snapshot) -> String {
 fn describe(service: &Service, text: &mut String) {
     let ServiceSettings { address, cluster, headers, connection, tls, health_check } = &service.settings;
     let _ = write!(text, "{address:?}{cluster:?}{connection:?}{health_check:?}");
-    if let Some(material) = tls.as_ref().map(|tls| tls.material()) {
+    if let Some(material) = tls.as_ref().map(BackendTls::material) {
         let _ = write!(text, "{:?}{:?}", material.ca, material.client);
     }
     for (name, value) in headers {

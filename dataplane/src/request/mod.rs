@@ -24,29 +24,81 @@ use hyper::body::Incoming;
 use crate::Refusal;
 use crate::body::{Body, Proxied, RequestBody};
 use crate::extension::Scope;
+use crate::pool::Lease;
 use crate::server::Worker;
 use crate::snapshot::Snapshot;
 use application::ApplicationRef;
 pub use authenticate::Authenticated;
 pub use authorize::Target;
+use client::Forwarded;
 pub(crate) use client::Peer;
 pub use client::TrustedProxies;
 pub(crate) use exchange::Exchange;
 use forward::Outgoing;
 pub use ipnet::IpNet;
 use path::ExtensionPath;
+use stream::Ask;
 pub(crate) use stream::StreamGuard;
+use upgrade::{Tunnel, Upgrade};
 
 pub(crate) async fn handle(worker: Arc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
-    let exchange = Exchange::start(&worker, &peer, &request);
-    match serve(&worker, &peer, request, exchange).await {
-        Ok(response) => response,
-        Err((mut exchange, refusal)) => {
+    let mut exchange = Exchange::start(&worker, &peer, &request);
+    match serve(&worker, &peer, request, &mut exchange).await {
+        Ok(answer) => answer.deliver(exchange),
+        Err(refusal) => {
             exchange.refused(&refusal);
             exchange.answered(refusal.status());
             refusal.into_response()
         }
     }
+}
+
+/// What a request came to.
+enum Answer {
+    Redirect(Response<Body>),
+    Backend { response: Response<Incoming>, lease: Lease, guard: StreamGuard },
+    WebSocket { response: Response<Body>, tunnel: Tunnel },
+}
+
+impl Answer {
+    /// The exchange lives as long as the answer does.
+    fn deliver(self, mut exchange: Exchange) -> Response<Body> {
+        match self {
+            Self::Redirect(response) => {
+                exchange.answered(response.status());
+                response
+            }
+            Self::Backend { response, lease, guard } => {
+                exchange.answered(response.status());
+                response.map(|incoming| {
+                    Body::Proxied(Box::new(Proxied { incoming, lease: Some(lease), exchange: Some(exchange), guard }))
+                })
+            }
+            Self::WebSocket { response, tunnel } => {
+                exchange.answered(response.status());
+                tunnel.open(exchange);
+                response
+            }
+        }
+    }
+}
+
+async fn serve(
+    worker: &Arc<Worker>,
+    peer: &Peer,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Result<Answer, Refusal> {
+    let snapshot = worker.snapshot().ok_or(Refusal::NotReady)?;
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::Method);
+    }
+    let raw = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    if let Some(location) = path::redirect(&snapshot.settings.root_path, raw) {
+        return Ok(Answer::Redirect(redirect(request.method(), &location)));
+    }
+    let permitted = permit(worker, &snapshot, &request, raw, exchange).await?;
+    proxy(worker, peer, request, permitted, exchange).await
 }
 
 /// A request that may go on, and how.
@@ -55,27 +107,6 @@ struct Permitted {
     token: String,
     /// What follows the extension's name in the path.
     rest: String,
-}
-
-async fn serve(
-    worker: &Arc<Worker>,
-    peer: &Peer,
-    request: Request<Incoming>,
-    mut exchange: Exchange,
-) -> Result<Response<Body>, (Exchange, Refusal)> {
-    let Some(snapshot) = worker.snapshot() else { return Err((exchange, Refusal::NotReady)) };
-    if request.method() == Method::CONNECT {
-        return Err((exchange, Refusal::Method));
-    }
-    let raw = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    if let Some(location) = path::redirect(&snapshot.settings.root_path, raw) {
-        exchange.answered(StatusCode::TEMPORARY_REDIRECT);
-        return Ok(redirect(request.method(), &location));
-    }
-    match permit(worker, &snapshot, &request, raw, &mut exchange).await {
-        Ok(permitted) => proxy(worker, peer, request, permitted, exchange).await,
-        Err(refusal) => Err((exchange, refusal)),
-    }
 }
 
 /// Every check, in Argo CD's order.
@@ -111,49 +142,35 @@ async fn proxy(
     peer: &Peer,
     mut request: Request<Incoming>,
     permitted: Permitted,
-    mut exchange: Exchange,
-) -> Result<Response<Body>, (Exchange, Refusal)> {
+    exchange: &mut Exchange,
+) -> Result<Answer, Refusal> {
     let Permitted { target, token, rest } = permitted;
     let limits = &target.extension.settings.limits;
-    if let Err(refusal) = exchange.enter(&target.extension) {
-        return Err((exchange, refusal));
-    }
-    let upgrade = upgrade::Upgrade::requested(&mut request);
-    let forwarded = client::Forwarded::read(peer, request.headers(), client::host(&request));
+    exchange.enter(&target.extension)?;
+    let upgrade = Upgrade::requested(&mut request);
+    let forwarded = Forwarded::read(peer, request.headers(), client::host(&request));
     let (mut head, body) = request.into_parts();
     rewrite::request(&mut head.headers, &target, forwarded, upgrade.is_some());
     exchange.carry_trace(&mut head.headers);
-    let body = match RequestBody::within(body, limits.max_request_body_bytes) {
-        Ok(body) => body,
-        Err(refusal) => return Err((exchange, refusal)),
-    };
+    let body = RequestBody::within(body, limits.max_request_body_bytes)?;
 
     let outgoing = Outgoing { head, body, rest: &rest, only_http1: upgrade.is_some() };
-    let (mut response, lease) = match forward::within(limits.request_timeout, worker, &target, outgoing).await {
-        Ok((response, lease, at)) => {
-            exchange.is_at(at);
-            (response, lease)
-        }
-        Err(refusal) => return Err((exchange, refusal)),
-    };
-    let ask = stream::Ask {
+    let (mut response, lease, at) = forward::within(limits.request_timeout, worker, &target, outgoing).await?;
+    exchange.is_at(at);
+    let ask = Ask {
         token,
         extension: target.extension.settings.name.clone(),
         application: exchange.application.clone(),
         expires: exchange.user.as_ref().and_then(Authenticated::expires),
     };
-    let idle_timeout = limits.stream_idle_timeout;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        exchange.answered(response.status());
-        return upgrade::accept(upgrade, response, ask, idle_timeout, exchange);
+        let (response, tunnel) = upgrade::accept(upgrade, response, ask, limits.stream_idle_timeout)?;
+        return Ok(Answer::WebSocket { response, tunnel });
     }
-    exchange.answered(response.status());
     rewrite::response(response.status(), response.headers_mut());
     *response.version_mut() = http::Version::HTTP_11;
-    let guard = StreamGuard::new(worker.clone(), ask, idle_timeout);
-    Ok(response.map(|incoming| {
-        Body::Proxied(Box::new(Proxied { incoming, lease: Some(lease), exchange: Some(exchange), guard }))
-    }))
+    let guard = StreamGuard::new(worker.clone(), ask, limits.stream_idle_timeout);
+    Ok(Answer::Backend { response, lease, guard })
 }
 
 /// What Go's request multiplexer answers to a path that is not clean.

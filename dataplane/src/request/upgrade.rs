@@ -39,40 +39,44 @@ impl Upgrade {
     }
 }
 
-/// Answers the caller's handshake with the backend's and joins the two connections. The exchange lives as long as
-/// they do.
+/// Two connections that are to become one.
+pub(super) struct Tunnel {
+    caller: OnUpgrade,
+    backend: OnUpgrade,
+    ask: Ask,
+    idle_timeout: Option<Duration>,
+}
+
+/// Answers the caller's handshake with the backend's.
 pub(super) fn accept(
     upgrade: Option<Upgrade>,
     mut response: Response<Incoming>,
     ask: Ask,
     idle_timeout: Option<Duration>,
-    exchange: Exchange,
-) -> Result<Response<Body>, (Exchange, Refusal)> {
-    let refused = |exchange, what: &str| Err((exchange, Refusal::BackendFailed(what.into())));
+) -> Result<(Response<Body>, Tunnel), Refusal> {
     let Some(Upgrade(caller)) = upgrade else {
-        return refused(exchange, "it switched protocols without being asked to");
+        return Err(Refusal::BackendFailed("it switched protocols without being asked to".into()));
     };
     if !response.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-        return refused(exchange, "it switched to another protocol than WebSocket");
+        return Err(Refusal::BackendFailed("it switched to another protocol than WebSocket".into()));
     }
     let backend = hyper::upgrade::on(&mut response);
-    let worker = exchange.worker().clone();
-    worker.streams.spawn(join(worker.clone(), caller, backend, ask, idle_timeout, exchange));
-
     rewrite::response(response.status(), response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    Ok(response.map(|_| Body::empty()))
+    Ok((response.map(|_| Body::empty()), Tunnel { caller, backend, ask, idle_timeout }))
 }
 
-async fn join(
-    worker: Arc<Worker>,
-    caller: OnUpgrade,
-    backend: OnUpgrade,
-    ask: Ask,
-    idle_timeout: Option<Duration>,
-    mut exchange: Exchange,
-) {
+impl Tunnel {
+    /// Joins the two. The exchange lives as long as they do.
+    pub(super) fn open(self, exchange: Exchange) {
+        let worker = exchange.worker().clone();
+        worker.streams.spawn(join(worker.clone(), self, exchange));
+    }
+}
+
+async fn join(worker: Arc<Worker>, tunnel: Tunnel, mut exchange: Exchange) {
+    let Tunnel { caller, backend, ask, idle_timeout } = tunnel;
     let _open = worker.metrics.open_stream(&ask.extension);
     let (caller, backend) = match tokio::try_join!(caller, backend) {
         Ok(streams) => streams,

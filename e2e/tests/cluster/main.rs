@@ -8,6 +8,7 @@ mod objects;
 mod outages;
 mod permissions;
 mod redis;
+mod references;
 mod replicas;
 mod requests;
 mod status;

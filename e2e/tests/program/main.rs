@@ -19,4 +19,5 @@ mod reception;
 mod reload;
 mod scope;
 mod streaming;
+mod streams;
 mod websocket;

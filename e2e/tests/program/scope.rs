@@ -57,6 +57,7 @@ async fn a_global_extension_needs_no_application_and_only_the_right_to_invoke_it
         argocd_headers(&answer),
         [
             ("argocd-namespace".to_owned(), "argocd".to_owned()),
+            ("argocd-user-groups".to_owned(), "frank@example.com".to_owned()),
             ("argocd-user-id".to_owned(), "frank".to_owned()),
             ("argocd-username".to_owned(), "frank@example.com".to_owned()),
         ]

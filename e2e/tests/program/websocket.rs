@@ -1,45 +1,12 @@
 use std::time::Duration;
 
 use e2e::token::TokenSpec;
+use e2e::websocket::{SOON, lives, open, receive};
 use e2e::world::World;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
-
-const SOON: Duration = Duration::from_secs(5);
-
-async fn open(
-    to: std::net::SocketAddr,
-    path: &str,
-    token: &str,
-    more: &[(&'static str, &str)],
-) -> Result<WebSocketStream<TcpStream>, Error> {
-    let mut request = format!("ws://{to}{path}").into_client_request()?;
-    let cookie = format!("argocd.token={token}");
-    let headers = [
-        ("cookie", cookie.as_str()),
-        ("argocd-application-name", "argocd:guestbook"),
-        ("argocd-project-name", "default"),
-    ];
-    for (name, value) in headers.iter().chain(more) {
-        request.headers_mut().insert(*name, value.parse()?);
-    }
-    let stream = TcpStream::connect(to).await?;
-    client_async(request, stream).await.map(|(socket, _)| socket)
-}
-
-async fn receive(socket: &mut WebSocketStream<TcpStream>) -> Option<Message> {
-    timeout(SOON, socket.next()).await.expect("no message in time").and_then(Result::ok)
-}
-
-/// Whether it still echoes.
-async fn lives(socket: &mut WebSocketStream<TcpStream>) -> bool {
-    socket.send("still there?".into()).await.is_ok() && receive(socket).await == Some("still there?".into())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_carries_the_identity_and_echoes() {

@@ -121,7 +121,7 @@ impl Registry<'_> {
                 state = State::Conflicted;
             } else {
                 self.owners.insert(name.clone(), place.clone());
-                let limits = limits(backend.limits);
+                let limits = limits(&backend.limits);
                 let extension = self.serve(ExtensionSettings { name: name.into(), scope, projects, limits }, services);
                 problems.extend(self.ambiguities(&extension));
                 state = State::Accepted;
@@ -171,7 +171,7 @@ impl Registry<'_> {
     }
 }
 
-fn limits(limits: valid::Limits) -> Limits {
+fn limits(limits: &valid::Limits) -> Limits {
     Limits {
         request_timeout: limits.request_timeout,
         stream_idle_timeout: limits.stream_idle_timeout,
