@@ -256,11 +256,13 @@ impl Extension {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A place among the requests that may be open at one time; `None` where all are taken.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Entered> {
+    /// A place among the requests that may be open at one time; `None` where all are taken. No extension may have
+    /// more than `most`.
+    pub(crate) fn enter(&self, most: usize) -> Option<Entered> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         let entered = Entered(self.open.clone());
-        self.settings.limits.max_concurrent_requests.is_none_or(|limit| before < limit).then_some(entered)
+        let limit = self.settings.limits.max_concurrent_requests.map_or(most, |limit| limit.min(most));
+        (before < limit).then_some(entered)
     }
 }
 

@@ -191,7 +191,7 @@ async fn try_again(service: Arc<Service>, changes: HealthChanges) {
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         // It says itself how it went.
-        let _ = pool::connect(&service, &changes, true).await;
+        let _ = pool::connect(&service, &changes, false).await;
     }
 }
 

@@ -199,3 +199,6 @@ impl Refusal {
         response
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
 
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let headers: Vec<(&str, String)> = head
         .headers
         .iter()

@@ -76,7 +76,7 @@ async fn take(
     received: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let is_traces = request.uri().path() == "/v1/traces";
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let mut response = Response::new(Full::default());
     match ExportTraceServiceRequest::decode(body) {
         Ok(request) if is_traces => received.lock().unwrap_or_else(PoisonError::into_inner).push(request),

@@ -30,8 +30,17 @@ impl Program {
 
     /// The same with environment variables.
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
-        let mut child = Command::new(binary()?)
-            .args(arguments)
+        Self::start_command(Command::new(binary()?).args(arguments), environment)
+    }
+
+    /// The same as a process that may have so many files open.
+    pub fn start_with_files(arguments: &[&str], files: usize) -> Result<Self> {
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        Self::start_command(Command::new("sh").args(["-c", &script]).arg(binary()?).args(arguments), &[])
+    }
+
+    fn start_command(command: &mut Command, environment: &[(&str, &str)]) -> Result<Self> {
+        let mut child = command
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -17,7 +17,7 @@ use crate::log::{LogLevel, LogOptions};
 use crate::reconcile::ReconcileOptions;
 use crate::run::{Listeners, Setup, SourceOptions};
 use crate::sources::cluster::ClusterOptions;
-use crate::{demo, run, telemetry};
+use crate::{demo, file_limit, run, telemetry};
 use argocd::ArgocdOptions;
 use reception::ReceptionOptions;
 use redis::RedisOptions;
@@ -71,6 +71,9 @@ struct RunOptions {
     #[command(flatten)]
     redis: RedisOptions,
 }
+
+/// A request takes two files, and one extension's requests may take half of all.
+const FILES_OF_ALL_PER_REQUEST: usize = 4;
 
 #[derive(Debug, Args)]
 struct DemoOptions {
@@ -129,6 +132,7 @@ impl ServingOptions {
             tls: None,
             proxy_protocol: false,
             trusted_proxies: TrustedProxies::default(),
+            most_open: file_limit::raise() / FILES_OF_ALL_PER_REQUEST,
             access_log,
             tracing,
         })

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod cli;
 pub mod controller;
 mod demo;
+mod file_limit;
 pub mod inputs;
 mod kube_error;
 mod log;

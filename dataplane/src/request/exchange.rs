@@ -51,16 +51,16 @@ struct Told {
 
 impl Exchange {
     pub(super) fn start<B>(worker: &Arc<Worker>, peer: &Peer, request: &Request<B>) -> Self {
-        let observers = &worker.observers;
-        let client = peer.client(request.headers(), &observers.trusted_proxies);
-        let is_told = observers.access_log.is_some() || observers.tracing.is_some();
+        let common = &worker.common;
+        let client = peer.client(request.headers(), &common.trusted_proxies);
+        let is_told = common.access_log.is_some() || common.tracing.is_some();
         let told = is_told.then(|| {
             Box::new(Told {
                 at: SystemTime::now(),
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
                 version: request.version(),
-                span: observers.tracing.as_ref().map(|tracing| tracing.start(request, &client)),
+                span: common.tracing.as_ref().map(|tracing| tracing.start(request, &client)),
             })
         });
         Self {
@@ -80,7 +80,7 @@ impl Exchange {
 
     /// From here on it counts as a request to the extension.
     pub(super) fn enter(&mut self, extension: &Arc<Extension>) -> Result<(), Refusal> {
-        let entered = extension.enter().ok_or(Refusal::TooManyRequests)?;
+        let entered = extension.enter(self.worker.common.most_open).ok_or(Refusal::TooManyRequests)?;
         self.served = Some(Served { extension: extension.clone(), _entered: entered, at: None });
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Exchange {
     /// Tells the backend of the trace that the request belongs to.
     pub(super) fn carry_trace(&self, headers: &mut HeaderMap) {
         let span = self.told.as_ref().and_then(|told| told.span.as_ref());
-        if let (Some(span), Some(tracing)) = (span, &self.worker.observers.tracing) {
+        if let (Some(span), Some(tracing)) = (span, &self.worker.common.tracing) {
             tracing.inject(span, headers);
         }
     }
@@ -186,7 +186,7 @@ impl Drop for Exchange {
         if let Some(span) = told.span.take() {
             self.end_span(span, &told.method);
         }
-        let Some(access_log) = &self.worker.observers.access_log else { return };
+        let Some(access_log) = &self.worker.common.access_log else { return };
         let at = self.served.as_ref().and_then(|served| served.at.as_ref());
         access_log.write(&Line {
             time: told.at,

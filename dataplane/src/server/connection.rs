@@ -28,6 +28,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// connection holds them all, so that one whose backend does not read stops no other.
 const HTTP2_STREAMS: u32 = 128;
 const HTTP2_STREAM_WINDOW: u32 = 128 << 10;
+/// A token with many groups fills many cookies.
+const HTTP2_HEADER_BYTES: u32 = 256 << 10;
 
 pub(super) async fn serve(
     worker: Arc<Worker>,
@@ -43,7 +45,7 @@ pub(super) async fn serve(
         return secure(&worker, stream, address, &reception, &stop).await;
     }
     // Whoever else could claim to be anybody.
-    let trusted = &worker.observers.trusted_proxies;
+    let trusted = &worker.common.trusted_proxies;
     if !trusted.0.is_empty() && !trusted.contain(address) {
         return debug!(%address, "a connection with the PROXY protocol comes from no trusted proxy");
     }
@@ -62,7 +64,7 @@ async fn secure<S>(worker: &Arc<Worker>, stream: S, address: IpAddr, reception: 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = Peer::new(address, &worker.observers.trusted_proxies, reception.tls.is_some());
+    let peer = Peer::new(address, &worker.common.trusted_proxies, reception.tls.is_some());
     let Some(tls) = &reception.tls else { return exchange(worker, stream, peer, stop).await };
     let accepted = tokio::select! {
         accepted = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => accepted,
@@ -85,6 +87,7 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(HTTP2_HEADER_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_STREAM_WINDOW * HTTP2_STREAMS);
     let service = service_fn(|request| {

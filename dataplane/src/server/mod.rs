@@ -43,16 +43,18 @@ pub struct ServerOptions {
     pub certificate: Option<Arc<ServingCertificate>>,
     /// Whether each connection starts with a header of the PROXY protocol.
     pub proxy_protocol: bool,
-    pub observers: Observers,
+    pub common: Common,
 }
 
-/// What looks at every request.
+/// What every request meets, whichever worker serves it.
 #[derive(Default, Clone)]
-pub struct Observers {
+pub struct Common {
     pub metrics: Arc<Metrics>,
     pub access_log: Option<Arc<AccessLog>>,
     pub tracing: Option<Arc<Tracing>>,
     pub trusted_proxies: TrustedProxies,
+    /// Requests and streams that one extension may have open, so that it leaves room for others.
+    pub most_open: usize,
 }
 
 /// How connections are accepted.
@@ -77,7 +79,7 @@ pub(crate) struct Worker {
     pub(crate) memo: Mutex<Memo>,
     pub(crate) pools: Pools,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) observers: Observers,
+    pub(crate) common: Common,
     pub(crate) health: HealthChanges,
     pub(crate) streams: TaskTracker,
     force: CancellationToken,
@@ -89,15 +91,15 @@ struct Current {
 }
 
 impl Worker {
-    fn new(receiver: SnapshotReceiver, observers: Observers, health: HealthChanges, force: CancellationToken) -> Self {
+    fn new(receiver: SnapshotReceiver, common: Common, health: HealthChanges, force: CancellationToken) -> Self {
         let mut receiver = receiver;
         receiver.mark_changed();
         Self {
             current: Mutex::new(Current { receiver, snapshot: None }),
             memo: Mutex::new(Memo::new()),
             pools: Pools::default(),
-            metrics: observers.metrics.clone(),
-            observers,
+            metrics: common.metrics.clone(),
+            common,
             health,
             streams: TaskTracker::new(),
             force,
@@ -163,7 +165,7 @@ impl Server {
         let mut threads = Vec::with_capacity(options.workers + 1);
         for i in 0..options.workers.max(1) {
             let listener = options.listener.try_clone()?;
-            let worker = Worker::new(snapshots.clone(), options.observers.clone(), health.clone(), force.clone());
+            let worker = Worker::new(snapshots.clone(), options.common.clone(), health.clone(), force.clone());
             let (worker, reception) = (Arc::new(worker), reception.clone());
             let (stop, force) = (stop.clone(), force.clone());
             threads.push(thread(&format!("worker-{i}"), async move {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod edits;
+mod metrics;
 mod objects;
 mod outages;
 mod permissions;

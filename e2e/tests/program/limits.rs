@@ -188,3 +188,30 @@ async fn a_stream_that_carries_nothing_ends_where_that_is_asked_for() {
     assert!(ended.is_ok(), "it lives on");
     program.wait_for_log("stream_idle").await.unwrap();
 }
+
+/// Whoever has no limit of its own cannot take every connection that the process may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_without_a_limit_leaves_room_for_others() {
+    let world = World::start().await.unwrap();
+    let hanging = Backend::start("hanging").await.unwrap();
+    world.write_extension("hanging", &hanging.url(), "").unwrap();
+    let folder = world.folder().to_str().unwrap();
+    let program = Program::start_with_files(
+        &["run", "--from-dir", folder, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workers", "1"],
+        400,
+    )
+    .unwrap();
+    let token = world.token().unwrap();
+    let hung: Vec<_> = (0..150)
+        .map(|_| tokio::spawn(send(program.address, Request::signed_in("/extensions/hanging/slow?s=120", &token))))
+        .collect();
+    wait::until("as many as may hang", || async { Ok(hanging.requests() == 100) }).await.unwrap();
+    for _ in 0..50 {
+        let answer = send(program.address, Request::signed_in("/extensions/httpbin/x", &token)).await.unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let refused = Request::signed_in("/extensions/hanging/x", &token);
+    assert_eq!(send(program.address, refused).await.unwrap().status, 503);
+    assert_eq!(hanging.requests(), 100);
+    hung.iter().for_each(tokio::task::JoinHandle::abort);
+}

@@ -16,6 +16,7 @@ mod limits;
 mod observability;
 mod provider;
 mod reception;
+mod references;
 mod reload;
 mod scope;
 mod streaming;

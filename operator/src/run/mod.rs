@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use dataplane::access_log::AccessLog;
 use dataplane::metrics::{Metrics, Served};
 use dataplane::request::TrustedProxies;
-use dataplane::server::Observers;
+use dataplane::server::Common;
 use dataplane::telemetry::Tracing;
 use dataplane::{Server, ServerOptions};
 use kube::Client;
@@ -51,6 +51,8 @@ pub(crate) struct Setup {
     pub(crate) tls: Option<CertificateSource>,
     pub(crate) proxy_protocol: bool,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// Requests that one extension may have open.
+    pub(crate) most_open: usize,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) tracing: Option<Tracing>,
 }
@@ -237,18 +239,19 @@ impl Parts {
                 (Some(certificate), Some(task))
             }
         };
-        let observers = Observers {
+        let common = Common {
             metrics,
             access_log: access_log.clone(),
             tracing: setup.tracing.map(Arc::new),
             trusted_proxies: setup.trusted_proxies,
+            most_open: setup.most_open,
         };
         let options = ServerOptions {
             listener: setup.listeners.extensions,
             workers: setup.workers,
             certificate: certificate.clone(),
             proxy_protocol: setup.proxy_protocol,
-            observers,
+            common,
         };
         let server = Server::start(&options, &controller.snapshots()).context("starting the data plane")?;
         let (snapshots, reports) = (controller.snapshots(), controller.reports());
