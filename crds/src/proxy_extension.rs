@@ -192,7 +192,7 @@ pub enum ServiceScheme {
 
 /// PortRef is a port by its number or its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected the number or the name of a port")]
 pub enum PortRef {
     Number(u16),
     Name(String),

@@ -254,6 +254,10 @@ fn check_service(draft: &ServiceDraft, field: &str, origin: Origin, problems: &m
             problems.push(Problem::error(field, "url and serviceRef exclude each other; give one of them"));
             None
         }
+        (None, None) if origin == Origin::ProxyExtension => {
+            problems.push(Problem::error(field, "url or serviceRef must be given"));
+            None
+        }
         (None, Some(reference)) => service::check_reference(reference, &format!("{field}.serviceRef"), problems),
         (url, None) => check_url(url.as_ref(), &format!("{field}.url"), origin, problems).map(Endpoint::Url),
     };

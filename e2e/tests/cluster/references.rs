@@ -64,7 +64,7 @@ fn refers(name: &str, port: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_followed() {
-    let stage = Stage::start_with(&[LOOPBACK]).await.unwrap();
+    let mut stage = Stage::start_with(&[LOOPBACK]).await.unwrap();
     let token = stage.world.token().unwrap();
     let on = |ip: &'static str, name: &'static str| async move {
         Backend::start_on(TcpListener::bind((ip, 0)).await.unwrap(), name, None).unwrap()
@@ -116,6 +116,16 @@ async fn a_service_is_followed() {
     // Another Service takes its place.
     stage.api.kubectl(&["-n", "monitoring", "delete", "service", "metrics"]).unwrap();
     says(&stage, "argocd", "by-name", "Programmed=False:RefNotFound").await;
+    apply(&stage, &service("metrics", "127.0.9.51", &format!("{{name: http, port: {}}}", port(&three))));
+    answers(&program, "by-name", &token, "three").await;
+
+    // Without an API server it goes on being served, and what changes is seen once there is one again.
+    stage.api.kill().unwrap();
+    program.wait_for_log("Service metrics in monitoring fails").await.unwrap();
+    assert_eq!(call(&program, "by-name", &token).await.status, 200);
+    stage.api.restart().await.unwrap();
+    apply(&stage, &service("metrics", "127.0.9.51", &format!("{{name: https, port: {}}}", port(&three))));
+    says(&stage, "argocd", "by-name", "has no port \"http\"; it has the ports https").await;
     apply(&stage, &service("metrics", "127.0.9.51", &format!("{{name: http, port: {}}}", port(&three))));
     answers(&program, "by-name", &token, "three").await;
 

@@ -114,3 +114,161 @@ async fn nothing_that_a_caller_says_passes_for_the_proxy() {
         assert!(headers.contains(expected), "{expected} is missing: {headers}");
     }
 }
+
+/// A spec, and what is said about it.
+const WRONG: [(&str, &str, &str); 27] = [
+    (
+        "port-big",
+        "backend: {services: [{serviceRef: {name: a, port: 99999999}}]}",
+        "serviceRef.port: has the wrong type; expected the number or the name of a port",
+    ),
+    (
+        "port-negative",
+        "backend: {services: [{serviceRef: {name: a, port: -1}}]}",
+        "serviceRef.port: has the wrong type; expected the number or the name of a port",
+    ),
+    (
+        "port-list",
+        "backend: {services: [{serviceRef: {name: a, port: [1]}}]}",
+        "serviceRef.port: has the wrong type; expected the number or the name of a port",
+    ),
+    (
+        "scope",
+        "scope: Galaxy\nbackend: {services: [{url: 'http://a'}]}",
+        "spec.scope: has the wrong type; expected `Application` or `Global`",
+    ),
+    (
+        "projects",
+        "projects: team\nbackend: {services: [{url: 'http://a'}]}",
+        "spec.projects: has the wrong type; expected a sequence",
+    ),
+    (
+        "max",
+        "backend: {maxConcurrentRequests: many, services: [{url: 'http://a'}]}",
+        "spec.backend.maxConcurrentRequests: has the wrong type; expected i64",
+    ),
+    (
+        "max-none",
+        "backend: {maxConcurrentRequests: 0, services: [{url: 'http://a'}]}",
+        "backend.maxConcurrentRequests: must be at least 1; to have no limit, leave it out",
+    ),
+    (
+        "bytes",
+        "backend: {maxRequestBodyBytes: -5, services: [{url: 'http://a'}]}",
+        "backend.maxRequestBodyBytes: is negative",
+    ),
+    (
+        "bytes-huge",
+        "backend: {maxRequestBodyBytes: 99999999999999999999999, services: [{url: 'http://a'}]}",
+        "spec.backend.maxRequestBodyBytes: has the wrong type; expected i64",
+    ),
+    (
+        "timeout",
+        "backend: {requestTimeout: -5s, services: [{url: 'http://a'}]}",
+        "backend.requestTimeout: is negative; write a positive duration such as 30s",
+    ),
+    (
+        "timeout-number",
+        "backend: {streamIdleTimeout: 5, services: [{url: 'http://a'}]}",
+        "spec.backend.streamIdleTimeout: has the wrong type; expected a string",
+    ),
+    (
+        "timeout-unit",
+        "backend: {requestTimeout: '5', services: [{url: 'http://a'}]}",
+        "backend.requestTimeout: \"5\" has no unit; write it as 300ms, 2s or 1m",
+    ),
+    (
+        "health",
+        "backend: {services: [{url: 'http://a', healthCheck: {path: healthz}}]}",
+        "healthCheck.path: must be a path that starts with /",
+    ),
+    (
+        "health-often",
+        "backend: {services: [{url: 'http://a', healthCheck: {path: /, interval: 1ms}}]}",
+        "healthCheck.interval: is shorter than 100ms",
+    ),
+    (
+        "health-count",
+        "backend: {services: [{url: 'http://a', healthCheck: {path: /, unhealthyThreshold: 1000}}]}",
+        "healthCheck.unhealthyThreshold: must be from 1 to 100",
+    ),
+    (
+        "health-where",
+        "backend: {services: [{url: 'http://a', healthCheck: {}}]}",
+        "spec.backend.services[0].healthCheck: missing field `path`",
+    ),
+    (
+        "selector",
+        "backend: {services: [{url: 'http://a', cluster: {selector: {matchExpressions: [{key: a, operator: Is}]}}}]}",
+        "cluster.selector.matchExpressions: failed to parse value as expression: Invalid expression operator",
+    ),
+    (
+        "both",
+        "backend: {services: [{url: 'http://a', serviceRef: {name: a}}]}",
+        "backend.services[0]: url and serviceRef exclude each other; give one of them",
+    ),
+    ("neither", "backend: {services: [{}]}", "backend.services[0]: url or serviceRef must be given"),
+    (
+        "global",
+        "scope: Global\nbackend: {services: [{url: 'http://a', cluster: {name: a}}]}",
+        "backend.services[0].cluster: cannot be chosen by in a Global extension",
+    ),
+    (
+        "global-projects",
+        "scope: Global\nprojects: [a]\nbackend: {services: [{url: 'http://a'}]}",
+        "spec.projects: has no place in a Global extension",
+    ),
+    (
+        "mixed",
+        "backend: {services: [{url: 'http://a', cluster: {name: a}}, {url: 'http://b'}]}",
+        "backend.services[1].cluster: must be given when there is more than one service",
+    ),
+    (
+        "overlap",
+        "backend: {services: [{url: 'http://a', cluster: {name: a}}, {url: 'http://b', cluster: {name: a, server: 'https://x'}}]}",
+        "backend.services[1].cluster.name: \"a\" is named by an earlier service already",
+    ),
+    (
+        "tls",
+        "backend: {services: [{url: 'http://a', tls: {serverName: b}}]}",
+        "backend.services[0].tls: has no effect without https",
+    ),
+    (
+        "tls-name",
+        "backend: {services: [{url: 'https://a', tls: {serverName: 'a b'}}]}",
+        "tls.serverName: \"a b\" is no valid host name",
+    ),
+    (
+        "service-path",
+        "backend: {services: [{serviceRef: {name: a, path: '../x'}}]}",
+        "serviceRef.path: must start with /",
+    ),
+    (
+        "no-service",
+        "backend: {services: [{serviceRef: {name: a}}]}",
+        "serviceRef: the Service argocd/a does not exist; create it",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_spec_is_said_with_its_field_and_its_neighbours_serve() {
+    let world = World::start().await.unwrap();
+    for (name, spec, _) in WRONG {
+        world.write_spec(name, spec).unwrap();
+    }
+    let program = world.serve(&[]).unwrap();
+    let report = program.output();
+    for (name, _, said) in WRONG {
+        let lines: Vec<&str> = report.lines().collect();
+        let is_about = |line: &&str| {
+            line.contains(&format!("ProxyExtension argocd/{name})"))
+                || line.contains(&format!("ProxyExtension argocd/{name} "))
+        };
+        let at = lines.iter().position(|line| is_about(&line)).unwrap_or_else(|| panic!("{name}:\n{report}"));
+        assert!(lines[at].contains("INVALID"), "{name}: {}", lines[at]);
+        assert!(lines[at + 1].contains(said), "{name}: {} does not say {said:?}", lines[at + 1]);
+    }
+    let token = world.token().unwrap();
+    assert_eq!(send(program.address, Request::signed_in("/extensions/httpbin/x", &token)).await.unwrap().status, 200);
+    assert_eq!(send(program.address, Request::signed_in("/extensions/both/x", &token)).await.unwrap().status, 404);
+}
