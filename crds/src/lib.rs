@@ -8,6 +8,8 @@
 //! A *draft* is what somebody wrote, still text; a *valid* backend is what the data plane can serve.
 //! Nothing here reads a cluster or a secret: references stay references.
 
+#[cfg(test)]
+mod checked_in;
 pub mod draft;
 pub mod duration;
 mod extension_registry;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -106,6 +106,15 @@ impl Response {
 pub async fn send(to: SocketAddr, request: Request) -> Result<Response> {
     let request = if request.is("Connection") { request } else { request.header("Connection", "close") };
     Connection::open(to).await?.send(&request).await
+}
+
+/// A connection over which the answer to a request has begun, to be read bit by bit.
+pub async fn begin(to: SocketAddr, request: &Request) -> Result<Connection> {
+    let mut connection = Connection::open(to).await?;
+    connection.write(&request.to_bytes()).await?;
+    let head = connection.read_head().await?;
+    ensure!(status(&head)? == 200, "{}", head.start_line);
+    Ok(connection)
 }
 
 /// A connection that is kept.

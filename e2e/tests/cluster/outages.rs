@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use e2e::client::{Connection, Request, send};
+use e2e::client::{Connection, Request, begin, send};
 use e2e::load::Load;
 use e2e::program::Program;
 use e2e::stage::Stage;
@@ -94,7 +94,10 @@ async fn revocations_count_at_once_hold_without_redis_and_are_caught_up_on() {
         async { Ok::<_, anyhow::Error>(send(program.address, request).await?.status) }
     };
     assert_eq!(status(&one).await.unwrap(), 200);
-    let mut live = [websocket(&program, &one).await, events(&program, &one).await];
+    let mut live = [
+        websocket(&program, &one).await,
+        begin(program.address, &Request::signed_in("/extensions/httpbin/sse?n=100000&gap=0.1", &one)).await.unwrap(),
+    ];
     stage.redis.revoke("one").await.unwrap();
     let revoked = Instant::now();
     wait::until("the token is refused", || async { Ok(status(&one).await? == 401) }).await.unwrap();
@@ -130,18 +133,6 @@ async fn websocket(program: &Program, token: &str) -> Connection {
         .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
     let mut connection = Connection::open(program.address).await.unwrap();
     assert_eq!(connection.send(&request).await.unwrap().status, 101);
-    connection
-}
-
-/// Server-sent events that come without end.
-async fn events(program: &Program, token: &str) -> Connection {
-    let mut connection = Connection::open(program.address).await.unwrap();
-    let head = format!(
-        "GET /extensions/httpbin/sse?n=100000&gap=0.1 HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
-         Argocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n\r\n"
-    );
-    connection.write(head.as_bytes()).await.unwrap();
-    connection.read_head().await.unwrap();
     connection
 }
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::backend::Backend;
-use e2e::client::{Connection, Request, send};
+use e2e::client::{Request, begin, send};
 use e2e::tls::Authority;
 use e2e::wait;
 use e2e::world::World;
@@ -100,13 +100,8 @@ async fn a_caller_who_goes_away_takes_the_request_along() {
     let world = World::start().await.unwrap();
     let program = world.serve(&["--workers", "1"]).unwrap();
     let token = world.token().unwrap();
-    let mut connection = Connection::open(program.address).await.unwrap();
-    let request = format!(
-        "GET /extensions/httpbin/sse?n=1000&gap=0.05 HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
-         Argocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n\r\n"
-    );
-    connection.write(request.as_bytes()).await.unwrap();
-    connection.read_head().await.unwrap();
+    let events = Request::signed_in("/extensions/httpbin/sse?n=1000&gap=0.05", &token);
+    let connection = begin(program.address, &events).await.unwrap();
     drop(connection);
     let gone = || async {
         let metrics = send(program.admin, Request::get("/metrics")).await?.text();

@@ -264,7 +264,7 @@ async fn a_wrong_spec_is_said_with_its_field_and_its_neighbours_serve() {
             line.contains(&format!("ProxyExtension argocd/{name})"))
                 || line.contains(&format!("ProxyExtension argocd/{name} "))
         };
-        let at = lines.iter().position(|line| is_about(&line)).unwrap_or_else(|| panic!("{name}:\n{report}"));
+        let at = lines.iter().position(|line| is_about(line)).unwrap_or_else(|| panic!("{name}:\n{report}"));
         assert!(lines[at].contains("INVALID"), "{name}: {}", lines[at]);
         assert!(lines[at + 1].contains(said), "{name}: {} does not say {said:?}", lines[at + 1]);
     }

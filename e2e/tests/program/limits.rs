@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use e2e::backend::Backend;
-use e2e::client::{Connection, Request, send};
+use e2e::client::{Connection, Request, begin, send};
 use e2e::program::Program;
 use e2e::wait;
 use e2e::world::World;
@@ -79,13 +79,8 @@ async fn only_so_many_requests_are_open_at_one_time() {
     );
     assert!(metric(&program, "argocd_extension_proxy_refusals_total{reason=\"too_many_requests\"} 5").await);
     // Refusals, finished and abandoned requests take no place for good.
-    let mut abandoned = Connection::open(program.address).await.unwrap();
-    let head = format!(
-        "GET /extensions/few/sse?n=1000&gap=0.05 HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
-         Argocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n\r\n"
-    );
-    abandoned.write(head.as_bytes()).await.unwrap();
-    abandoned.read_head().await.unwrap();
+    let events = Request::signed_in("/extensions/few/sse?n=1000&gap=0.05", &token);
+    let abandoned = begin(program.address, &events).await.unwrap();
     assert!(metric(&program, "argocd_extension_proxy_open_requests{extension=\"few\"} 1").await);
     // A change of the extension forgets none that is open.
     world
@@ -166,23 +161,11 @@ async fn a_stream_that_carries_nothing_ends_where_that_is_asked_for() {
     world.write_extension("idle", &world.a.url(), "    streamIdleTimeout: 500ms\n").unwrap();
     let program = world.serve(&[]).unwrap();
     let token = world.token().unwrap();
-    let open = |path: &'static str| {
-        let (address, token) = (program.address, token.clone());
-        async move {
-            let mut connection = Connection::open(address).await.unwrap();
-            let head = format!(
-                "GET {path} HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
-                 Argocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n\r\n"
-            );
-            connection.write(head.as_bytes()).await.unwrap();
-            connection.read_head().await.unwrap();
-            connection
-        }
-    };
     // One that moves lives; one that pauses for too long does not.
     let lively = send(program.address, Request::signed_in("/extensions/idle/sse?n=8&gap=0.2", &token)).await.unwrap();
     assert!(!lively.is_cut_short && lively.text().contains("data: 7 "));
-    let mut quiet = open("/extensions/idle/sse?n=3&gap=30").await;
+    let pausing = Request::signed_in("/extensions/idle/sse?n=3&gap=30", &token);
+    let mut quiet = begin(program.address, &pausing).await.unwrap();
     let mut rest = Vec::new();
     let ended = timeout(Duration::from_secs(5), quiet.stream().read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "it lives on");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::client::Connection;
+use e2e::client::{Connection, Request, begin};
 use e2e::program::Program;
 use e2e::token::TokenSpec;
 use e2e::websocket;
@@ -13,15 +13,11 @@ use tokio::time::timeout;
 const AT_MOST: Duration = Duration::from_secs(1);
 
 async fn open(program: &Program, path: &str, token: &str, application: &str, project: &str) -> Connection {
-    let mut connection = Connection::open(program.address).await.unwrap();
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
-         Argocd-Application-Name: argocd:{application}\r\nArgocd-Project-Name: {project}\r\n\r\n"
-    );
-    connection.write(head.as_bytes()).await.unwrap();
-    let head = connection.read_head().await.unwrap();
-    assert!(head.start_line.contains("200"), "{}", head.start_line);
-    connection
+    let request = Request::get(path)
+        .header("Cookie", &format!("argocd.token={token}"))
+        .header("Argocd-Application-Name", &format!("argocd:{application}"))
+        .header("Argocd-Project-Name", project);
+    begin(program.address, &request).await.unwrap()
 }
 
 /// How long the stream goes on; none where it has not ended after a while.
