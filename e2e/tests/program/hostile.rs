@@ -260,11 +260,9 @@ async fn a_wrong_spec_is_said_with_its_field_and_its_neighbours_serve() {
     let report = program.output();
     for (name, _, said) in WRONG {
         let lines: Vec<&str> = report.lines().collect();
-        let is_about = |line: &&str| {
-            line.contains(&format!("ProxyExtension argocd/{name})"))
-                || line.contains(&format!("ProxyExtension argocd/{name} "))
-        };
-        let at = lines.iter().position(|line| is_about(line)).unwrap_or_else(|| panic!("{name}:\n{report}"));
+        let (alone, with_file) = (format!("ProxyExtension argocd/{name})"), format!("ProxyExtension argocd/{name} "));
+        let at = lines.iter().position(|line| line.contains(&alone) || line.contains(&with_file));
+        let at = at.unwrap_or_else(|| panic!("{name}:\n{report}"));
         assert!(lines[at].contains("INVALID"), "{name}: {}", lines[at]);
         assert!(lines[at + 1].contains(said), "{name}: {} does not say {said:?}", lines[at + 1]);
     }
