@@ -8,6 +8,7 @@
 pub mod apiserver;
 pub mod backend;
 pub mod cases;
+pub mod chart;
 pub mod client;
 pub mod http1;
 pub mod http2;

@@ -9,44 +9,68 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Of the Kubernetes version in `tools/go.mod`, which clients ask the server for.
 const VERSION_FLAG: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3";
-const PROGRAMS: [(&str, &str); 3] = [
-    ("etcd", "go.etcd.io/etcd/server/v3"),
-    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-];
+
+/// Programs of one Go module.
+struct Set {
+    /// Below `e2e/tools`.
+    module: &'static str,
+    flags: &'static [&'static str],
+    /// Name and package of each.
+    programs: &'static [(&'static str, &'static str)],
+}
+
+const KUBERNETES: Set = Set {
+    module: "",
+    flags: &["-ldflags", VERSION_FLAG],
+    programs: &[
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ],
+};
+const HELM: Set = Set { module: "helm", flags: &[], programs: &[("helm", "helm.sh/helm/v4/cmd/helm")] };
 
 /// The folder with `etcd`, `kube-apiserver` and `kubectl`.
 pub fn kubernetes() -> Result<&'static Path> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = FOLDER.get_or_init(|| match std::env::var_os("KUBEBUILDER_ASSETS") {
         Some(folder) => Ok(folder.into()),
-        None => build().map_err(|error| format!("{error:#}")),
+        None => build(&KUBERNETES).map_err(|error| format!("{error:#}")),
     });
     found.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-fn build() -> Result<PathBuf> {
+pub fn helm() -> Result<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = FOLDER.get_or_init(|| build(&HELM).map_err(|error| format!("{error:#}")));
+    found.as_deref().map(|folder| folder.join("helm")).map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn build(set: &Set) -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = manifest.join("../target/tools");
+    let module = manifest.join("tools").join(set.module);
+    let folder = manifest.join("../target/tools").join(set.module);
     std::fs::create_dir_all(&folder)?;
     let folder = folder.canonicalize()?;
     let lock = std::fs::File::create(folder.join(".lock"))?;
     lock.lock()?;
     let stamp = folder.join(".built-from");
-    let modules = std::fs::read_to_string(manifest.join("tools/go.sum"))?;
-    let is_built = PROGRAMS.iter().all(|(name, _)| folder.join(name).exists());
+    let modules = std::fs::read_to_string(module.join("go.sum"))?;
+    let is_built = set.programs.iter().all(|(name, _)| folder.join(name).exists());
     if is_built && std::fs::read_to_string(&stamp).is_ok_and(|built_from| built_from == modules) {
         return Ok(folder);
     }
-    for (name, package) in PROGRAMS {
+    for (name, package) in set.programs {
         // Not by println, which the test harness keeps to itself.
         let progress = format!("building {name} from Go modules into {} (minutes, once)\n", folder.display());
         std::io::stderr().write_all(progress.as_bytes())?;
         let built = Command::new("go")
-            .args(["build", "-buildvcs=false", "-ldflags", VERSION_FLAG, "-o"])
+            .args(["build", "-buildvcs=false"])
+            .args(set.flags)
+            .arg("-o")
             .arg(folder.join(name))
             .arg(package)
-            .current_dir(manifest.join("tools"))
+            .current_dir(&module)
             .status();
         match built {
             Ok(status) => ensure!(status.success(), "go could not build {name}"),

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Admin {
     pub metrics: Registry,
     /// What callers are shown, where TLS is spoken with them.
     pub certificate: Option<Arc<ServingCertificate>>,
+    /// Set when the process is about to end.
+    pub leaving: Arc<AtomicBool>,
 }
 
 #[derive(Serialize)]
@@ -93,19 +96,22 @@ impl Admin {
         answer(self)
     }
 
-    fn is_ready(&self) -> bool {
-        self.snapshots.borrow().is_some() && self.certificate.as_ref().is_none_or(|certificate| certificate.is_set())
+    /// Why no request should be sent here.
+    fn unreadiness(&self) -> Option<&'static str> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Some("the process is about to end");
+        }
+        if self.snapshots.borrow().is_none() {
+            return Some("the configuration has not been read completely yet");
+        }
+        let lacks_certificate = self.certificate.as_ref().is_some_and(|certificate| !certificate.is_set());
+        lacks_certificate.then_some("there is no usable certificate to show to callers")
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
-        if self.is_ready() {
-            response(StatusCode::OK, TEXT, "ready\n")
-        } else {
-            let message = match self.snapshots.borrow().is_some() {
-                false => "not ready: the configuration has not been read completely yet\n",
-                true => "not ready: there is no usable certificate to show to callers\n",
-            };
-            response(StatusCode::SERVICE_UNAVAILABLE, TEXT, message)
+        match self.unreadiness() {
+            None => response(StatusCode::OK, TEXT, "ready\n"),
+            Some(why) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n")),
         }
     }
 
@@ -122,7 +128,7 @@ impl Admin {
         let report = report.as_deref();
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
-            ready: self.is_ready(),
+            ready: self.unreadiness().is_none(),
             reconciled_at: report.map(|report| report.reconciled_at.to_string()),
             hash: report.map(|report| report.hash.as_str()).unwrap_or_default(),
             extensions: report.map(Report::counts).unwrap_or_default(),

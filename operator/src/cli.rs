@@ -92,7 +92,11 @@ struct ServingOptions {
     /// Threads that serve requests [default: one for each processor]
     #[arg(long, value_name = "N", env = "ARGOCD_EXTENSION_PROXY_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-    /// Seconds that open requests and streams may go on after SIGTERM or SIGINT
+    /// Seconds after SIGTERM or SIGINT in which new requests are still served, but no connection is kept: as long as it
+    /// takes until nobody is sent here any more
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ARGOCD_EXTENSION_PROXY_SHUTDOWN_DELAY")]
+    shutdown_delay: u32,
+    /// Seconds that open requests and streams may go on after that
     #[arg(long, value_name = "SECONDS", default_value_t = 20, env = "ARGOCD_EXTENSION_PROXY_DRAIN_TIMEOUT")]
     drain_timeout: u32,
     /// Share of requests, from 0 to 1, that standard output gets a line of JSON for; those that were refused or failed
@@ -128,6 +132,7 @@ impl ServingOptions {
             reconcile,
             log_level,
             workers: self.workers(),
+            shutdown_delay: Duration::from_secs(self.shutdown_delay.into()),
             drain_timeout: Duration::from_secs(self.drain_timeout.into()),
             tls: None,
             proxy_protocol: false,

@@ -16,9 +16,10 @@ mod stream;
 mod upgrade;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::Refusal;
@@ -43,14 +44,20 @@ use upgrade::{Tunnel, Upgrade};
 
 pub(crate) async fn handle(worker: Arc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
     let mut exchange = Exchange::start(&worker, &peer, &request);
-    match serve(&worker, &peer, request, &mut exchange).await {
+    let is_http1 = request.version() < Version::HTTP_2;
+    let mut response = match serve(&worker, &peer, request, &mut exchange).await {
         Ok(answer) => answer.deliver(exchange),
         Err(refusal) => {
             exchange.refused(&refusal);
             exchange.answered(refusal.status());
             refusal.into_response()
         }
+    };
+    let is_kept = is_http1 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if is_kept && worker.common.leaving.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }
 
 /// What a request came to.
@@ -168,7 +175,7 @@ async fn proxy(
         return Ok(Answer::WebSocket { response, tunnel });
     }
     rewrite::response(response.status(), response.headers_mut());
-    *response.version_mut() = http::Version::HTTP_11;
+    *response.version_mut() = Version::HTTP_11;
     let guard = StreamGuard::new(worker.clone(), ask, limits.stream_idle_timeout);
     Ok(Answer::Backend { response, lease, guard })
 }

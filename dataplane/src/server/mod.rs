@@ -7,6 +7,7 @@ mod proxy_protocol;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct Common {
     pub trusted_proxies: TrustedProxies,
     /// Requests and streams that one extension may have open, so that it leaves room for others.
     pub most_open: usize,
+    /// Set when the process is about to end: callers are asked to come over another connection.
+    pub leaving: Arc<AtomicBool>,
 }
 
 /// How connections are accepted.
@@ -71,6 +74,7 @@ pub struct Server {
     force: CancellationToken,
     threads: Vec<JoinHandle<()>>,
     health: HealthChanges,
+    leaving: Arc<AtomicBool>,
 }
 
 /// What one worker thread's requests share.
@@ -147,6 +151,10 @@ pub fn bind(addresses: &[SocketAddr]) -> io::Result<StdListener> {
 fn listen(address: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 as well, where it is every address.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -180,7 +188,7 @@ impl Server {
                 () = stopped.cancelled() => {}
             }
         })?);
-        Ok(Self { address, stop, force, threads, health })
+        Ok(Self { address, stop, force, threads, health, leaving: options.common.leaving.clone() })
     }
 
     /// Tells when a backend goes down or comes back.
@@ -192,8 +200,11 @@ impl Server {
         self.address
     }
 
-    /// Stops accepting, lets requests and streams finish for as long as `grace`, then ends them.
-    pub async fn drain(self, grace: Duration) {
+    /// Serves on for `delay`, until nobody sends it requests any more, but keeps no connection after its answer. Then
+    /// stops accepting, lets requests and streams finish for as long as `grace`, and ends them.
+    pub async fn drain(self, delay: Duration, grace: Duration) {
+        self.leaving.store(true, Ordering::Relaxed);
+        sleep(delay).await;
         self.stop.cancel();
         let force = self.force.clone();
         let forced = tokio::spawn(async move {

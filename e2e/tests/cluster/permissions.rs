@@ -10,7 +10,7 @@ fn account(stage: &Stage, roles: &[&str], bindings: &[(&str, &str)]) -> String {
     let kubectl = |arguments: &[&str]| stage.api.kubectl(arguments).unwrap();
     kubectl(&["-n", "argocd", "create", "serviceaccount", "proxy"]);
     for role in roles {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/permissions").join(role);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/argocd-extension-proxy/files").join(role);
         kubectl(&["apply", "-f", path.to_str().unwrap()]);
     }
     for (kind, namespace) in bindings {
@@ -29,7 +29,7 @@ fn account(stage: &Stage, roles: &[&str], bindings: &[(&str, &str)]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_permissions_suffice() {
     let stage = Stage::start().await.unwrap();
-    let roles = ["namespaced.yaml", "application-namespace.yaml"];
+    let roles = ["role.yaml", "role-applications.yaml"];
     let kubeconfig = account(&stage, &roles, &[("role", "argocd"), ("role", "team-apps")]);
     let program = stage.serve_as(&kubeconfig, &[]).await.unwrap();
     let cases = cases::recorded(&stage.world).unwrap();
@@ -59,7 +59,7 @@ async fn the_documented_permissions_suffice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn patterns_need_all_namespaces_and_what_is_missing_is_said() {
     let stage = Stage::start().await.unwrap();
-    let kubeconfig = account(&stage, &["namespaced.yaml"], &[("role", "argocd")]);
+    let kubeconfig = account(&stage, &["role.yaml"], &[("role", "argocd")]);
     let program = stage.launch(&kubeconfig, &["--application-namespaces", "team-*"]).unwrap();
     program.wait_for_log("the watch of Applications in all namespaces fails").await.unwrap();
     assert!(program.log().contains("grant the service account get, list and watch of it"), "{}", program.log());
@@ -75,7 +75,8 @@ async fn patterns_need_all_namespaces_and_what_is_missing_is_said() {
     assert_eq!(send(program.admin, Request::get("/readyz")).await.unwrap().status, 503);
 
     // Granted, it comes up by itself.
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/permissions/all-namespaces.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../charts/argocd-extension-proxy/files/clusterrole-applications.yaml");
     stage.api.kubectl(&["apply", "-f", path.to_str().unwrap()]).unwrap();
     stage
         .api

@@ -287,7 +287,7 @@ async fn a_reference_that_may_not_be_read_is_said_and_stops_nothing_else() {
     }
     kubectl(&["-n", "argocd", "create", "serviceaccount", "proxy"]);
     let grant = |file: &str, role: &str, namespace: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/permissions").join(file);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/argocd-extension-proxy/files").join(file);
         stage.api.kubectl(&["apply", "-f", path.to_str().unwrap()]).unwrap();
         let role = format!("--role={role}");
         stage
@@ -303,8 +303,8 @@ async fn a_reference_that_may_not_be_read_is_said_and_stops_nothing_else() {
             ])
             .unwrap();
     };
-    grant("namespaced.yaml", "argocd-extension-proxy", "argocd");
-    grant("application-namespace.yaml", "argocd-extension-proxy", "team-apps");
+    grant("role.yaml", "argocd-extension-proxy", "argocd");
+    grant("role-applications.yaml", "argocd-extension-proxy", "team-apps");
     let backend = Backend::start_on(TcpListener::bind("127.0.9.60:0").await.unwrap(), "metrics", None).unwrap();
     apply(&stage, &service("metrics", "127.0.9.60", &format!("{{port: {}}}", backend.address.port())));
     apply(&stage, &refers("remote", ""));
@@ -315,12 +315,12 @@ async fn a_reference_that_may_not_be_read_is_said_and_stops_nothing_else() {
     assert_eq!(call(&program, "remote", &token).await.status, 404);
     let missing = "ResolvedRefs=False:RefNotPermitted backend.services[0].serviceRef: the Service monitoring/metrics cannot be read; grant the proxy's service account get, list and watch of it";
     says(&stage, "argocd", "remote", missing).await;
-    grant("service-namespace.yaml", "argocd-extension-proxy-services", "monitoring");
+    grant("role-services.yaml", "argocd-extension-proxy-services", "monitoring");
     answers(&program, "remote", &token, "metrics").await;
     says(&stage, "argocd", "remote", "ResolvedRefs=True").await;
 
     // The documented permissions suffice for another namespace's ProxyExtensions.
-    grant("extension-namespace.yaml", "argocd-extension-proxy-extensions", TENANT);
+    grant("role-extensions.yaml", "argocd-extension-proxy-extensions", TENANT);
     let url = stage.world.a.url();
     let spec = format!(
         "backend: {{services: [{{url: '{url}', headers: [{{name: X-Key, valueFrom: {{secretKeyRef: {{name: s, key: k}}}}}}]}}]}}"

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::client::{Connection, Request, send};
+use e2e::wait;
 use e2e::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,4 +41,27 @@ async fn what_does_not_finish_is_ended_in_time() {
     assert!(program.ended(Duration::from_secs(5)).await.unwrap().success());
     assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&told.elapsed()), "{:?}", told.elapsed());
     assert!(slow.await.unwrap().is_err());
+}
+
+/// As when a pod is told to end and is still sent requests for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn for_a_while_everything_is_served_and_no_connection_is_kept() {
+    let world = World::start().await.unwrap();
+    let mut program = world.serve(&["--shutdown-delay", "2"]).unwrap();
+    let token = world.token().unwrap();
+    let request = Request::signed_in("/extensions/httpbin/x", &token);
+    let mut kept = Connection::open(program.address).await.unwrap();
+    assert_eq!(kept.send(&request).await.unwrap().header("Connection"), None);
+    program.terminate().unwrap();
+    let told = Instant::now();
+    let unready = || async { Ok(send(program.admin, Request::get("/readyz")).await?.status == 503) };
+    wait::until("it says so", unready).await.unwrap();
+    while told.elapsed() < Duration::from_millis(1_500) {
+        let mut connection = Connection::open(program.address).await.unwrap();
+        let answer = connection.send(&request).await.unwrap();
+        assert_eq!((answer.status, answer.header("Connection")), (200, Some("close")));
+    }
+    assert_eq!(kept.send(&request).await.unwrap().header("Connection"), Some("close"));
+    assert!(program.ended(Duration::from_secs(5)).await.unwrap().success());
+    assert!(told.elapsed() > Duration::from_secs(2));
 }

@@ -5,9 +5,10 @@ mod folder;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -47,6 +48,7 @@ pub(crate) struct Setup {
     pub(crate) reconcile: ReconcileOptions,
     pub(crate) log_level: LogLevel,
     pub(crate) workers: usize,
+    pub(crate) shutdown_delay: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) tls: Option<CertificateSource>,
     pub(crate) proxy_protocol: bool,
@@ -84,11 +86,16 @@ pub(crate) fn run(source: SourceOptions<'_>, setup: Setup) -> Result<()> {
     })
 }
 
+/// `:8080` is every address of the machine, IPv6 or IPv4.
 pub(crate) fn bind(address: &str, option: &str) -> Result<TcpListener> {
-    let addresses: Vec<SocketAddr> = address
-        .to_socket_addrs()
-        .with_context(|| format!("{option} {address}: is no address to listen on; write for example 127.0.0.1:8080"))?
-        .collect();
+    let hint = || format!("{option} {address}: is no address to listen on; write for example 127.0.0.1:8080");
+    let addresses: Vec<SocketAddr> = match address.strip_prefix(':') {
+        Some(port) => {
+            let port = port.parse().with_context(hint)?;
+            vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
+        }
+        None => address.to_socket_addrs().with_context(hint)?.collect(),
+    };
     dataplane::server::bind(&addresses).with_context(|| format!("{option} {address}: cannot be listened on"))
 }
 
@@ -157,7 +164,9 @@ impl Proxy {
 
     /// Serves until the process is told to end, then lets what runs finish.
     pub(crate) async fn serve(mut self) -> Result<()> {
-        let Parts { server, admin, admin_listener, access_log, drain_timeout, _certificate_files, .. } = self.parts;
+        let Parts {
+            server, admin, admin_listener, access_log, shutdown_delay, drain_timeout, _certificate_files, ..
+        } = self.parts;
         let mut signals = Signals::new()?;
         let admin = tokio::spawn(admin.serve(admin_listener));
         let outcome = tokio::select! {
@@ -168,7 +177,7 @@ impl Proxy {
             () = self.source.ended() => Err("the source of the configuration ended"),
         };
         tokio::select! {
-            () = server.drain(drain_timeout) => {}
+            () = server.drain(shutdown_delay, drain_timeout) => {}
             name = signals.next() => info!("{name} again: not waiting any longer"),
         }
         admin.abort();
@@ -215,6 +224,7 @@ struct Parts {
     admin_listener: TcpListener,
     admin_address: SocketAddr,
     access_log: Option<Arc<AccessLog>>,
+    shutdown_delay: Duration,
     drain_timeout: Duration,
     _certificate_files: Option<AbortOnDropHandle<()>>,
 }
@@ -239,12 +249,14 @@ impl Parts {
                 (Some(certificate), Some(task))
             }
         };
+        let leaving = Arc::new(AtomicBool::new(false));
         let common = Common {
             metrics,
             access_log: access_log.clone(),
             tracing: setup.tracing.map(Arc::new),
             trusted_proxies: setup.trusted_proxies,
             most_open: setup.most_open,
+            leaving: leaving.clone(),
         };
         let options = ServerOptions {
             listener: setup.listeners.extensions,
@@ -258,10 +270,11 @@ impl Parts {
         let admin_listener = setup.listeners.admin;
         let parts = Self {
             server,
-            admin: Admin { snapshots, reports, metrics: registry, certificate },
+            admin: Admin { snapshots, reports, metrics: registry, certificate, leaving },
             admin_address: admin_listener.local_addr()?,
             admin_listener,
             access_log,
+            shutdown_delay: setup.shutdown_delay,
             drain_timeout: setup.drain_timeout,
             _certificate_files: certificate_files,
         };
