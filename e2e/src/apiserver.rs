@@ -38,6 +38,12 @@ impl ApiServer {
 
     /// With more options of `kube-apiserver`.
     pub async fn start_with(options: &[&str]) -> Result<Self> {
+        // Nobody makes service accounts where there is no controller manager.
+        Self::start_bare(&[&["--disable-admission-plugins=ServiceAccount"], options].concat()).await
+    }
+
+    /// With these options and no others that a cluster of its own would not have.
+    pub async fn start_bare(options: &[&str]) -> Result<Self> {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let folder = TempDir::new()?;
         let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
@@ -60,6 +66,16 @@ impl ApiServer {
 
     fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Of the server's own certificate, which signs itself.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificates/apiserver.crt")
+    }
+
+    /// That service accounts' tokens are signed with.
+    pub fn signing_key(&self) -> PathBuf {
+        self.folder.path().join("sa.key")
     }
 
     /// The administrator's.
@@ -184,7 +200,6 @@ async fn start_server(folder: &Path, etcd_port: u16, port: u16, options: &[Strin
             "--service-cluster-ip-range=10.0.0.0/24",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=RBAC",
-            "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
         ])
         .args(options);

@@ -120,7 +120,12 @@ pub fn recorded(world: &World) -> Result<Vec<Case>> {
 
 /// Sends the cases, several at a time. What does not come back as it should.
 pub async fn replay(cases: &[Case], world: &World, program: &Program) -> Result<Vec<String>> {
-    let outcomes = stream::iter(cases).map(|case| check(case, world, program.address)).buffer_unordered(8);
+    replay_at(cases, world, program.address).await
+}
+
+/// The same, wherever the program is.
+pub async fn replay_at(cases: &[Case], world: &World, address: SocketAddr) -> Result<Vec<String>> {
+    let outcomes = stream::iter(cases).map(|case| check(case, world, address)).buffer_unordered(8);
     let outcomes: Vec<Result<Option<String>>> = outcomes.collect().await;
     outcomes.into_iter().filter_map(Result::transpose).collect()
 }

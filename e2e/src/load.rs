@@ -29,6 +29,9 @@ impl Load {
                     let answer = connection.send(&request).await.context("sending")?;
                     requests.fetch_add(1, Ordering::Relaxed);
                     ensure!(answer.status == 200 && !answer.is_cut_short, "{} {}", answer.status, answer.text());
+                    if answer.header("Connection") == Some("close") {
+                        connection = Connection::open(to).await.context("connecting again")?;
+                    }
                 }
                 Ok(())
             });

@@ -1,6 +1,6 @@
 //! A real Redis.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -29,8 +29,13 @@ impl Redis {
 
     /// With more options of `redis-server`.
     pub async fn start_with(options: &[&str]) -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), options).await
+    }
+
+    /// On another address than the usual one.
+    pub async fn start_at(ip: IpAddr, options: &[&str]) -> Result<Self> {
         let folder = TempDir::new()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let address = SocketAddr::from((ip, free_port()?));
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let process = launch(&folder, address, &options).await?;
         Ok(Self { address, folder, options, process })
@@ -94,7 +99,7 @@ impl Redis {
 async fn launch(folder: &TempDir, address: SocketAddr, options: &[String]) -> Result<Process> {
     let mut command = Command::new(tools::system("redis-server")?);
     command
-        .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
+        .args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()])
         .args(["--requirepass", PASSWORD, "--save", "", "--appendonly", "yes", "--dir"])
         .arg(folder.path())
         .args(options);

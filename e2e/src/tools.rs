@@ -28,22 +28,68 @@ const KUBERNETES: Set = Set {
         ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
     ],
 };
+/// What makes a machine a node; from `kubernetes` for itself, so that who has `KUBEBUILDER_ASSETS` can use it too.
+const NODE_KUBERNETES: Set = Set {
+    module: "",
+    flags: &["-ldflags", VERSION_FLAG],
+    programs: &[
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+    ],
+};
+const NODE: Set = Set {
+    module: "node",
+    flags: &["-tags", "seccomp"],
+    programs: &[
+        ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+        ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+        ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+        ("runc", "github.com/opencontainers/runc"),
+        ("bridge", "github.com/containernetworking/plugins/plugins/main/bridge"),
+        ("host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+        ("loopback", "github.com/containernetworking/plugins/plugins/main/loopback"),
+        ("pause", "e2e/tools/node/pause"),
+    ],
+};
 const HELM: Set = Set { module: "helm", flags: &[], programs: &[("helm", "helm.sh/helm/v4/cmd/helm")] };
 
 /// The folder with `etcd`, `kube-apiserver` and `kubectl`.
 pub fn kubernetes() -> Result<&'static Path> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let found = FOLDER.get_or_init(|| match std::env::var_os("KUBEBUILDER_ASSETS") {
+    once(&FOLDER, || match std::env::var_os("KUBEBUILDER_ASSETS") {
         Some(folder) => Ok(folder.into()),
-        None => build(&KUBERNETES).map_err(|error| format!("{error:#}")),
-    });
-    found.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+        None => build(&KUBERNETES),
+    })
 }
 
 pub fn helm() -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let found = FOLDER.get_or_init(|| build(&HELM).map_err(|error| format!("{error:#}")));
-    found.as_deref().map(|folder| folder.join("helm")).map_err(|error| anyhow::anyhow!("{error}"))
+    once(&FOLDER, || build(&HELM)).map(|folder| folder.join("helm"))
+}
+
+/// The folder with `kubelet` and its like.
+pub fn node_kubernetes() -> Result<&'static Path> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&FOLDER, || build(&NODE_KUBERNETES))
+}
+
+/// The folder with `containerd`, `runc`, the CNI plugins and `pause`.
+pub fn node() -> Result<&'static Path> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&FOLDER, || {
+        system("pkg-config")?;
+        build(&NODE)
+    })
+}
+
+fn once(
+    folder: &'static OnceLock<Result<PathBuf, String>>,
+    find: impl FnOnce() -> Result<PathBuf>,
+) -> Result<&'static Path> {
+    let found = folder.get_or_init(|| find().map_err(|error| format!("{error:#}")));
+    found.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn build(set: &Set) -> Result<PathBuf> {
@@ -54,7 +100,7 @@ fn build(set: &Set) -> Result<PathBuf> {
     let folder = folder.canonicalize()?;
     let lock = std::fs::File::create(folder.join(".lock"))?;
     lock.lock()?;
-    let stamp = folder.join(".built-from");
+    let stamp = folder.join(format!(".built-from-{}", set.programs[0].0));
     let modules = std::fs::read_to_string(module.join("go.sum"))?;
     let is_built = set.programs.iter().all(|(name, _)| folder.join(name).exists());
     if is_built && std::fs::read_to_string(&stamp).is_ok_and(|built_from| built_from == modules) {
@@ -83,9 +129,15 @@ fn build(set: &Set) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A program of the system.
+/// A program of the system, out of the package of its name.
 pub fn system(name: &str) -> Result<PathBuf> {
+    system_program(name, name)
+}
+
+/// The same out of another package.
+pub fn system_program(name: &str, package: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file());
-    found.with_context(|| format!("{name} is needed and missing: apt-get install {name}"))
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
+    found.with_context(|| format!("{name} is needed and missing: apt-get install {package}"))
 }

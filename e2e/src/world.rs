@@ -1,11 +1,13 @@
 //! The conformance world on ports of its own: manifests in a folder, three backends, an identity provider.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::backend::Backend;
 use crate::program::Program;
@@ -28,10 +30,18 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Result<Self> {
-        let (a, b, c) = (Backend::start("a").await?, Backend::start("b").await?, Backend::start("c").await?);
-        let provider = Provider::start().await?;
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// With its peers on another address than the usual one.
+    pub async fn start_at(ip: IpAddr) -> Result<Self> {
+        let listen = || TcpListener::bind((ip, 0));
+        let a = Backend::start_on(listen().await?, "a", None)?;
+        let b = Backend::start_on(listen().await?, "b", None)?;
+        let c = Backend::start_on(listen().await?, "c", None)?;
+        let provider = Provider::start_on(listen().await?, None)?;
         let down = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        down.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        down.bind(&SocketAddr::from((ip, 0)).into())?;
         let down_address = down.local_addr()?.as_socket().context("no address")?;
         let addresses = vec![
             ("127.0.0.1:18081", a.address.to_string()),
@@ -39,6 +49,8 @@ impl World {
             ("127.0.0.1:18083", c.address.to_string()),
             ("127.0.0.1:18089", down_address.to_string()),
             ("127.0.0.1:18090", provider.address.to_string()),
+            // Where callers come from.
+            ("\"127.0.0.1\"", format!("\"{ip}\"")),
         ];
         let world = Self { a, b, c, provider, folder: TempDir::new()?, _down: down, addresses };
         for entry in fs::read_dir(recordings::directory().join("world")).context("the recordings have no world/")? {
