@@ -24,7 +24,7 @@ pub mod valid;
 pub use extension_registry::{
     ExtensionRegistry, ExtensionRegistrySpec, ExtensionRegistryStatus, RegistryEntry, ReplicaStatus,
 };
-pub use manifest::manifests;
+pub use manifest::{manifests, yaml};
 pub use name::{InvalidName, check_name};
 pub use problem::{Problem, Reason, Severity};
 pub use proxy_extension::{

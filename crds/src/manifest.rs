@@ -9,12 +9,15 @@ use crate::{ExtensionRegistry, ProxyExtension};
 pub fn manifests() -> String {
     [ProxyExtension::crd(), ExtensionRegistry::crd()]
         .iter()
-        .map(|crd| {
-            let mut text = String::from("---");
-            block(&serde_json::to_value(crd).unwrap_or_default(), 0, &mut text);
-            text + "\n"
-        })
+        .map(|crd| format!("---{}", yaml(&serde_json::to_value(crd).unwrap_or_default())))
         .collect()
+}
+
+/// Any value as YAML, each line after a line break, with one at the end.
+pub fn yaml(value: &Value) -> String {
+    let mut text = String::new();
+    block(value, 0, &mut text);
+    text + "\n"
 }
 
 /// Collections in block style; every text in double quotes, where JSON and YAML mean the same.

@@ -1,30 +1,34 @@
 //! The command line.
 
 mod argocd;
+mod inspect;
 mod reception;
 mod redis;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use dataplane::access_log::{AccessLog, Sample};
 use dataplane::namespace::NamespacePatterns;
 use dataplane::request::TrustedProxies;
 use dataplane::telemetry::Tracing;
 
+use crate::demo::World;
 use crate::log::{LogLevel, LogOptions};
 use crate::reconcile::ReconcileOptions;
 use crate::run::{Listeners, Setup, SourceOptions};
 use crate::sources::cluster::ClusterOptions;
 use crate::{demo, file_limit, run, telemetry};
 use argocd::ArgocdOptions;
+use inspect::{ExplainOptions, StatusOptions, ValidateOptions};
 use reception::ReceptionOptions;
 use redis::RedisOptions;
 
 /// Serves Argo CD's proxy extensions: every call authenticated, authorized, routed by the application's cluster.
 #[derive(Debug, Parser)]
-#[command(name = "argocd-extension-proxy", version)]
+#[command(name = "argocd-extension-proxy", version = env!("VERSION"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,8 +42,20 @@ enum Command {
     Run(Box<RunOptions>),
     /// Serve a small world with a backend and a signed-in user, to see how it works
     Demo(DemoOptions),
+    /// Say what is wrong with manifests: every problem with its file, line, entry and field. Exits with 1 where one is an
+    /// error
+    Validate(ValidateOptions),
+    /// Say for one request every check, and what decided it. Exits with 1 where it would be refused
+    Explain(Box<ExplainOptions>),
+    /// Print what became of every extension, as the ExtensionRegistry of the cluster says
+    Status(StatusOptions),
     /// Print the CustomResourceDefinitions, for kubectl apply -f -
     Crds,
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -83,8 +99,36 @@ struct DemoOptions {
     /// Address of /healthz, /readyz, /metrics and /status [default: 127.0.0.1:8081, or a free port where that is taken]
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
+    /// Serve this backend of one's own as an extension, instead of the demo's
+    #[arg(long, value_name = "URL")]
+    backend: Option<String>,
+    #[command(flatten)]
+    own: OwnExtension,
+    /// Print each request with every check
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     serving: ServingOptions,
+}
+
+/// How one's own backend is called.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OwnExtension {
+    /// Name of the extension
+    #[arg(long, value_name = "NAME", default_value = "my-extension", requires = "backend")]
+    pub(crate) extension: String,
+    /// Who is signed in
+    #[arg(long, value_name = "NAME", default_value = "alice", requires = "backend")]
+    pub(crate) user: String,
+    /// Groups of theirs, comma-separated
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "backend")]
+    pub(crate) groups: Vec<String>,
+    /// The application that the extension is called for
+    #[arg(long, value_name = "NAMESPACE:NAME", default_value = "argocd:guestbook", requires = "backend")]
+    pub(crate) application: String,
+    /// Its project
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "backend")]
+    pub(crate) project: String,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -144,24 +188,43 @@ impl ServingOptions {
     }
 }
 
-pub(crate) fn main() -> anyhow::Result<()> {
+/// What a command that ran well found: a failure where it says no.
+pub(crate) fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let log_level = cli.log.start();
-    match cli.command {
-        Command::Run(options) => serve(&options, log_level),
-        Command::Demo(options) => {
-            let listeners = Listeners {
-                extensions: bind_demo(options.listen.as_deref(), "--listen", 8080)?,
-                admin: bind_demo(options.admin_listen.as_deref(), "--admin-listen", 8081)?,
-            };
-            let reconcile = ReconcileOptions::new(demo::NAMESPACE);
-            demo::demo(options.serving.setup(listeners, reconcile, log_level, None)?)
-        }
+    let is_good = match cli.command {
+        Command::Run(options) => serve(&options, log_level).map(|()| true),
+        Command::Demo(options) => serve_demo(&options, log_level).map(|()| true),
+        Command::Validate(options) => options.run(),
+        Command::Explain(options) => options.run(log_level),
+        Command::Status(options) => options.run().map(|()| true),
         Command::Crds => {
             run::print(crds::manifests().trim_end());
-            Ok(())
+            Ok(true)
         }
-    }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "argocd-extension-proxy", &mut script);
+            run::print(String::from_utf8_lossy(&script).trim_end());
+            Ok(true)
+        }
+    }?;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn serve_demo(options: &DemoOptions, log_level: LogLevel) -> anyhow::Result<()> {
+    let listeners = Listeners {
+        extensions: bind_demo(options.listen.as_deref(), "--listen", 8080)?,
+        admin: bind_demo(options.admin_listen.as_deref(), "--admin-listen", 8081)?,
+    };
+    let reconcile = ReconcileOptions::new(demo::NAMESPACE);
+    let mut setup = options.serving.setup(listeners, reconcile, log_level, None)?;
+    let world = match &options.backend {
+        Some(backend) => World::Own { backend: backend.clone(), own: options.own.clone() },
+        None => World::Small,
+    };
+    let watcher = options.watch.then(|| demo::Watcher::start(&mut setup)).transpose()?;
+    demo::demo(setup, &world, watcher)
 }
 
 fn serve(options: &RunOptions, log_level: LogLevel) -> anyhow::Result<()> {

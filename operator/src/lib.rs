@@ -8,22 +8,26 @@ pub mod admin;
 pub mod cli;
 pub mod controller;
 mod demo;
+mod explain;
 mod file_limit;
 pub mod inputs;
 mod kube_error;
 mod log;
+mod look;
 pub mod metrics;
 pub mod objects;
 pub mod reconcile;
 mod registry_hash;
+mod registry_table;
 mod run;
 pub mod sources;
 mod status;
 mod telemetry;
+mod validate;
 pub mod verdict;
 pub mod yaml;
 
 /// Parses the command line and does what it says.
-pub fn main() -> anyhow::Result<()> {
+pub fn main() -> anyhow::Result<std::process::ExitCode> {
     cli::main()
 }

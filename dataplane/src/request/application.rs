@@ -6,7 +6,7 @@ use crate::Refusal;
 use crate::refusal::HeaderError;
 
 pub(super) const APPLICATION: &str = "Argocd-Application-Name";
-const PROJECT: &str = "Argocd-Project-Name";
+pub(super) const PROJECT: &str = "Argocd-Project-Name";
 
 /// An application as the caller names it: well-formed, not known to exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

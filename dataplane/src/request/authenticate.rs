@@ -85,6 +85,16 @@ pub(super) async fn authenticate(
     Ok(caller)
 }
 
+/// [`authenticate`], without anything that is remembered.
+pub(super) async fn identify(snapshot: &Snapshot, token: &str) -> Result<Authenticated, Refusal> {
+    verify(snapshot, token, now()).await
+}
+
+/// Somebody whose token would say this, for explanations only: no request is served for them.
+pub(super) fn suppose(user: &str, groups: &[String]) -> Result<Authenticated, Refusal> {
+    identity(user.to_owned(), user.to_owned(), groups.to_vec(), Validity::default(), None)
+}
+
 async fn verify(snapshot: &Snapshot, token: &str, now: f64) -> Result<Authenticated, Refusal> {
     let (claims, validity, keys) = verify_claims(snapshot, token, now).await.map_err(Refusal::Token)?;
     let id = claims.text("jti");
@@ -93,18 +103,20 @@ async fn verify(snapshot: &Snapshot, token: &str, now: f64) -> Result<Authentica
     }
     let scopes = snapshot.policy.as_ref().map(|policy| policy.scopes()).unwrap_or_default();
     let groups = claims.groups(scopes);
-    let username = username(&claims);
-    let headers = identity_headers(claims.user(), &username, &groups)?;
+    identity(claims.user().to_owned(), username(&claims), groups, validity, keys)
+}
+
+fn identity(
+    user: String,
+    username: String,
+    groups: Vec<String>,
+    validity: Validity,
+    keys: Option<Arc<Keys>>,
+) -> Result<Authenticated, Refusal> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    Ok(Authenticated(Arc::new(Identity {
-        id: NEXT.fetch_add(1, Ordering::Relaxed),
-        user: claims.user().to_owned(),
-        username,
-        groups,
-        headers,
-        validity,
-        keys,
-    })))
+    let headers = identity_headers(&user, &username, &groups)?;
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok(Authenticated(Arc::new(Identity { id, user, username, groups, headers, validity, keys })))
 }
 
 async fn verify_claims(

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::extension::{Extension, NoService, Scope, Service};
 use crate::memo::{Decision, DecisionQuery};
 use crate::project::Project;
-use crate::rbac::{self, Policy, Question};
+use crate::rbac::{self, Question};
 use crate::refusal::HeaderError;
 use crate::server::Worker;
 use crate::snapshot::{Snapshot, same};
@@ -40,6 +40,22 @@ struct Authorized<'a> {
     cluster: &'a Cluster,
 }
 
+/// [`authorize`], without anything that is remembered.
+pub(super) fn decide(
+    snapshot: &Snapshot,
+    caller: &Authenticated,
+    extension: &str,
+    asked: Option<ApplicationRef<'_>>,
+) -> Result<Target, Refusal> {
+    let Some(asked) = asked else {
+        let authorized = check_global(snapshot, caller, extension)?;
+        return Target::find_global(snapshot, caller, authorized);
+    };
+    let application = snapshot.applications.get(asked.application).map(|a| &**a);
+    let authorized = check(snapshot, caller, extension, asked, application)?;
+    Target::find(snapshot, caller, extension, asked, authorized)
+}
+
 /// Without an application only where the extension is a global one.
 pub(super) fn authorize(
     worker: &Worker,
@@ -56,13 +72,7 @@ pub(super) fn authorize(
     {
         return known.outcome.clone();
     }
-    let outcome = match asked {
-        Some(asked) => check(snapshot, caller, extension, asked, application.map(|a| &**a))
-            .and_then(|authorized| Target::find(snapshot, caller, extension, asked, authorized)),
-        None => check_global(snapshot, caller, extension)
-            .and_then(|authorized| Target::find_global(snapshot, caller, authorized)),
-    };
-    let outcome = outcome.map(Arc::new);
+    let outcome = decide(snapshot, caller, extension, asked).map(Arc::new);
     let decision = Arc::new(Decision { application: application.cloned(), outcome: outcome.clone() });
     worker.memo.lock().remember_decision(snapshot, query, decision);
     outcome
@@ -76,8 +86,7 @@ fn check_global<'a>(
     caller: &Authenticated,
     extension: &str,
 ) -> Result<AuthorizedGlobal<'a>, Refusal> {
-    let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
-    may_invoke(policy, caller, extension)?;
+    may_invoke(snapshot, caller, extension)?;
     let extension = snapshot.extensions.get(extension).ok_or(Refusal::UnknownExtension)?;
     match extension.settings.scope {
         Scope::Global => Ok(AuthorizedGlobal(extension)),
@@ -93,58 +102,90 @@ fn check<'a>(
     asked: ApplicationRef<'_>,
     application: Option<&'a Application>,
 ) -> Result<Authorized<'a>, Refusal> {
-    let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
-    let project = snapshot.projects.get(asked.project);
-    may_get_application(policy, snapshot, caller, asked, project.map(|p| &**p))?;
-    may_invoke(policy, caller, extension)?;
-    if !snapshot.settings.watches(asked.namespace) {
-        return Err(Refusal::NamespaceNotWatched);
-    }
+    may_get_application(snapshot, caller, asked)?;
+    may_invoke(snapshot, caller, extension)?;
+    is_watched(snapshot, asked)?;
     let application = application.ok_or(Refusal::UnknownApplication)?;
-    if *application.project != *asked.project {
-        return Err(Refusal::ProjectMismatch);
-    }
-    let project = project.ok_or(Refusal::UnknownProject)?;
-    if asked.namespace != snapshot.settings.namespace && !project.permits_source_namespace(asked.namespace) {
-        return Err(Refusal::NamespaceNotPermitted);
-    }
-    let cluster = snapshot.clusters.resolve(&application.destination)?;
-    let namespace = &application.destination.namespace;
-    let permitted = project.permits_destination(&cluster.server, &cluster.name, namespace)
-        && (!project.permits_only_project_scoped_clusters() || snapshot.clusters.is_scoped_to(project.name(), cluster));
-    if permitted { Ok(Authorized { application, cluster }) } else { Err(Refusal::DestinationNotPermitted) }
+    is_of_project(application, asked)?;
+    let project = permitting_project(snapshot, asked)?;
+    let cluster = permitted_cluster(snapshot, project, application)?;
+    Ok(Authorized { application, cluster })
+}
+
+/// A yes of RBAC, and what said it.
+pub(super) struct Allowed {
+    pub(super) object: String,
+    pub(super) by: String,
 }
 
 /// The object is `<project>/<name>`; of an application outside Argo CD's namespace it is also
 /// `<project>/<namespace>/<name>`, as documented.
-fn may_get_application(
-    policy: &Policy,
+pub(super) fn may_get_application(
     snapshot: &Snapshot,
     caller: &Authenticated,
     asked: ApplicationRef<'_>,
-    project: Option<&Project>,
-) -> Result<(), Refusal> {
+) -> Result<Allowed, Refusal> {
+    let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
+    let project = snapshot.projects.get(asked.project).map(|project| &**project);
     let short = format!("{}/{}", asked.project, asked.name);
     let long = (asked.namespace != snapshot.settings.namespace)
         .then(|| format!("{}/{}/{}", asked.project, asked.namespace, asked.name));
     let objects: Vec<&str> = std::iter::once(short.as_str()).chain(long.as_deref()).collect();
     let question = Question { resource: "applications", action: "get", objects: &objects, project };
     match policy.decide(Some(caller.caller()), question) {
-        rbac::Decision::Allowed { .. } => Ok(()),
+        rbac::Decision::Allowed { subject, by } => {
+            Ok(Allowed { object: long.unwrap_or(short), by: shown((subject, by)) })
+        }
         rbac::Decision::Refused { denied_by } => {
             Err(Refusal::ApplicationNotAllowed { object: long.unwrap_or(short), denied_by: denied_by.map(shown) })
         }
     }
 }
 
-fn may_invoke(policy: &Policy, caller: &Authenticated, extension: &str) -> Result<(), Refusal> {
+pub(super) fn may_invoke(snapshot: &Snapshot, caller: &Authenticated, extension: &str) -> Result<Allowed, Refusal> {
+    let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
     let question = Question { resource: "extensions", action: "invoke", objects: &[extension], project: None };
     match policy.decide(Some(caller.caller()), question) {
-        rbac::Decision::Allowed { .. } => Ok(()),
+        rbac::Decision::Allowed { subject, by } => {
+            Ok(Allowed { object: extension.to_owned(), by: shown((subject, by)) })
+        }
         rbac::Decision::Refused { denied_by } => {
             Err(Refusal::ExtensionNotAllowed { extension: extension.to_owned(), denied_by: denied_by.map(shown) })
         }
     }
+}
+
+pub(super) fn is_watched(snapshot: &Snapshot, asked: ApplicationRef<'_>) -> Result<(), Refusal> {
+    if snapshot.settings.watches(asked.namespace) { Ok(()) } else { Err(Refusal::NamespaceNotWatched) }
+}
+
+pub(super) fn is_of_project(application: &Application, asked: ApplicationRef<'_>) -> Result<(), Refusal> {
+    if *application.project == *asked.project { Ok(()) } else { Err(Refusal::ProjectMismatch) }
+}
+
+/// The project, which must permit applications in this namespace.
+pub(super) fn permitting_project<'a>(
+    snapshot: &'a Snapshot,
+    asked: ApplicationRef<'_>,
+) -> Result<&'a Project, Refusal> {
+    let project = snapshot.projects.get(asked.project).ok_or(Refusal::UnknownProject)?;
+    if asked.namespace != snapshot.settings.namespace && !project.permits_source_namespace(asked.namespace) {
+        return Err(Refusal::NamespaceNotPermitted);
+    }
+    Ok(project)
+}
+
+/// The one cluster that the destination means, which the project must permit.
+pub(super) fn permitted_cluster<'a>(
+    snapshot: &'a Snapshot,
+    project: &Project,
+    application: &Application,
+) -> Result<&'a Cluster, Refusal> {
+    let cluster = snapshot.clusters.resolve(&application.destination)?;
+    let namespace = &application.destination.namespace;
+    let permitted = project.permits_destination(&cluster.server, &cluster.name, namespace)
+        && (!project.permits_only_project_scoped_clusters() || snapshot.clusters.is_scoped_to(project.name(), cluster));
+    if permitted { Ok(cluster) } else { Err(Refusal::DestinationNotPermitted) }
 }
 
 fn shown((subject, origin): (String, rbac::Origin)) -> String {

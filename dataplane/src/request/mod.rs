@@ -9,6 +9,7 @@ mod authorize;
 mod client;
 mod cookie;
 mod exchange;
+pub mod explain;
 mod forward;
 mod path;
 mod rewrite;

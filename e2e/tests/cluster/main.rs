@@ -3,6 +3,7 @@
 // What is not as expected fails the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod commands;
 mod edits;
 mod metrics;
 mod objects;

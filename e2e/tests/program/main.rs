@@ -7,6 +7,7 @@ mod admin;
 mod backend_tls;
 mod backends;
 mod changes;
+mod commands;
 mod connections;
 mod demo;
 mod drain;

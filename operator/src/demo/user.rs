@@ -8,7 +8,7 @@ use serde_json::json;
 
 const TOKEN_SECONDS: u64 = 24 * 60 * 60;
 
-pub(super) fn sign_in(account: &str, signing_key: &str) -> Result<String> {
+pub(super) fn sign_in(account: &str, groups: &[String], signing_key: &str) -> Result<String> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
     let claims = json!({
         "iss": "argocd",
@@ -17,6 +17,7 @@ pub(super) fn sign_in(account: &str, signing_key: &str) -> Result<String> {
         "nbf": now,
         "exp": now + TOKEN_SECONDS,
         "jti": random_text()?,
+        "groups": groups,
     });
     let key = EncodingKey::from_secret(signing_key.as_bytes());
     jsonwebtoken::encode(&Header::default(), &claims, &key).context("signing the user's token")

@@ -16,9 +16,9 @@ use dataplane::access_log::AccessLog;
 use dataplane::metrics::{Metrics, Served};
 use dataplane::request::TrustedProxies;
 use dataplane::server::Common;
+use dataplane::snapshot::SnapshotReceiver;
 use dataplane::telemetry::Tracing;
 use dataplane::{Server, ServerOptions};
-use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,6 +28,7 @@ use tracing::{error, info};
 use crate::admin::Admin;
 use crate::controller::{Controller, Report};
 use crate::log::LogLevel;
+use crate::look;
 use crate::metrics::{ControllerMetrics, SourceMetrics};
 use crate::reconcile::ReconcileOptions;
 use crate::sources::cluster::{Cluster, ClusterOptions};
@@ -133,9 +134,7 @@ impl Proxy {
         let (mut parts, controller) = Parts::start(setup)?;
         let metrics = SourceMetrics::default();
         metrics.register(&mut parts.admin.metrics);
-        let client = Client::try_default()
-            .await
-            .context("neither a kubeconfig nor a service account was found; without a cluster use --from-dir DIR")?;
+        let client = look::client().await?;
         let status = StatusOptions { namespace: controller.options().namespace.clone(), identity };
         let health = parts.server.health().subscribe();
         let status = Status::start(&client, status, controller.reports(), health, &metrics);
@@ -146,6 +145,10 @@ impl Proxy {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.parts.server.address()
+    }
+
+    pub(crate) fn snapshots(&self) -> SnapshotReceiver {
+        self.parts.admin.snapshots.clone()
     }
 
     /// With their scheme.

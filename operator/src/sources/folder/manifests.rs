@@ -9,16 +9,16 @@ use crate::objects::{self, Interner, Object, ObjectKey, ObjectKind};
 use crate::yaml;
 
 /// One object as a file says it.
-pub(super) struct Manifest {
-    pub(super) kind: ObjectKind,
-    pub(super) key: ObjectKey,
-    pub(super) line: Option<usize>,
-    pub(super) object: Result<Object, String>,
+pub(crate) struct Manifest {
+    pub(crate) kind: ObjectKind,
+    pub(crate) key: ObjectKey,
+    pub(crate) line: Option<usize>,
+    pub(crate) object: Result<Object, String>,
 }
 
 /// The objects of the kinds that are read, and what is wrong with what else stands there. An error where the
 /// text cannot be read at all.
-pub(super) fn parse(
+pub(crate) fn parse(
     path: &Path,
     text: &[u8],
     namespace: &str,

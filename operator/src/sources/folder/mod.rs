@@ -6,7 +6,7 @@
 //! A file or an object that cannot be read leaves its last readable version in effect, as an API server would
 //! that refuses a bad manifest, and is reported.
 
-mod manifests;
+pub(crate) mod manifests;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -168,7 +168,7 @@ impl File {
 
 /// Files named `*.yaml`, `*.yml` and `*.json` below the folder, links followed. Names that start with a dot are
 /// passed over: so Kubernetes names the folders behind the links of a mounted ConfigMap.
-fn manifest_files(root: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn manifest_files(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     collect(root, 0, &mut files)?;
     files.sort();
