@@ -4,6 +4,8 @@ mod argocd;
 mod inspect;
 mod reception;
 mod redis;
+#[cfg(test)]
+mod reference;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -14,11 +14,11 @@ use crds::{Problem, Reason};
 use serde::Serialize;
 
 use crate::inputs::Inputs;
-use crate::objects::{self, Interner};
+use crate::objects::{self, Interner, ObjectKey, ObjectKind};
 use crate::reconcile::{Memory, ReconcileOptions, reconcile};
 use crate::sources::folder::{manifest_files, manifests};
 use crate::verdict::Verdict;
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Kind, Node};
 
 /// Standard input's name.
 const STDIN: &str = "-";
@@ -79,7 +79,7 @@ pub(crate) fn validate(
         let mut documents = documents(&source);
         for manifest in manifests {
             let object = objects::describe(manifest.kind, &manifest.key);
-            let document = documents.iter().position(|document| Some(document.line) == manifest.line);
+            let document = documents.iter().position(|document| is_of(document, manifest.kind, &manifest.key));
             let document = document.map(|i| documents.swap_remove(i));
             match manifest.object {
                 Ok(decoded) => {
@@ -132,9 +132,31 @@ fn finding(file: &str, line: Option<usize>, object: &str, entry: &str, problem: 
     }
 }
 
+/// The objects of a file, those of lists one by one.
 fn documents(source: &Source) -> Vec<Node> {
     let text = std::str::from_utf8(&source.text).ok().filter(|_| !is_json(&source.path));
-    text.and_then(|text| yaml::documents(text).ok()).unwrap_or_default()
+    let documents = text.and_then(|text| yaml::documents(text).ok()).unwrap_or_default();
+    documents.into_iter().flat_map(objects_of).collect()
+}
+
+fn objects_of(document: Node) -> Vec<Node> {
+    let is_list = document.get("kind").and_then(Node::text).is_some_and(|kind| kind.ends_with("List"));
+    match document.kind {
+        Kind::Mapping(fields) if is_list => {
+            let items = fields.into_iter().find(|(name, _)| name.text() == Some("items"));
+            match items.map(|(_, items)| items.kind) {
+                Some(Kind::Sequence(items)) => items,
+                _ => Vec::new(),
+            }
+        }
+        _ => vec![document],
+    }
+}
+
+fn is_of(document: &Node, kind: ObjectKind, key: &ObjectKey) -> bool {
+    let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text);
+    let is_kind = document.get("kind").and_then(Node::text).is_none_or(|text| text == kind.as_str());
+    is_kind && name == Some(key.name.as_str())
 }
 
 fn is_json(path: &Path) -> bool {

@@ -138,7 +138,7 @@ async fn validate_finds_what_is_wrong_with_its_line() {
     assert!(!run(&["validate", file, "--strict"]).0);
     std::fs::write(alone.path().join("broken.yaml"), "a: [").unwrap();
     let (good, said, _) = run(&["validate", alone.path().to_str().unwrap()]);
-    assert!(!good && said.contains("broken.yaml:1: error:"), "{said}");
+    assert!(!good && said.contains("broken.yaml:2: error:"), "{said}");
     let (good, _, log) = run(&["validate", "/no/such/file"]);
     assert!(!good && log.contains("/no/such/file"), "{log}");
 }

@@ -106,7 +106,9 @@ impl Registry<'_> {
     fn add(&mut self, entry: Entry<'_>) {
         let Entry { place, owner, name, scope, projects, backend, mut problems } = entry;
         let (backend, found) = valid::check(&backend, owner.origin);
-        problems.extend(found);
+        // A reference without a value has been told already; that there is no value then is no news.
+        let told: Vec<String> = problems.iter().filter(|p| p.is_error()).map(|problem| problem.field.clone()).collect();
+        problems.extend(found.into_iter().filter(|problem| !told.contains(&problem.field)));
         let known = self.before.and_then(|before| before.extensions.get(name.as_str()));
         let known = known.map(|extension| extension.services.as_slice()).unwrap_or_default();
         let services = backend.as_ref().and_then(|b| backend::services(b, self.world, owner, known, &mut problems));
