@@ -31,3 +31,18 @@ pub fn helm(api: Option<&ApiServer>, arguments: &[&str]) -> Result<String> {
     ensure!(output.status.success(), "helm {arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
     Ok(text(&output.stdout))
 }
+
+/// Removes the kinds that the chart brings itself: helm does not take over what others installed.
+pub fn forget_own_kinds(api: &ApiServer) -> Result<()> {
+    let kinds = ["proxyextensions.extensions.argoproj.io", "extensionregistries.extensions.argoproj.io"];
+    api.kubectl(&[&["delete", "crd"], &kinds[..]].concat()).map(drop)
+}
+
+/// What everything-on values need besides: kinds of others, and namespaces.
+pub fn prepare_for_everything(api: &ApiServer) -> Result<()> {
+    for namespace in ["team-extensions", "monitoring"] {
+        api.kubectl(&["create", "namespace", namespace])?;
+    }
+    api.kubectl_with_input(&["apply", "--server-side", "-f", "-"], include_str!("../chart/foreign-crds.yaml"))?;
+    api.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).map(drop)
+}

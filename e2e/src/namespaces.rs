@@ -9,8 +9,9 @@ use anyhow::{Context, Result, ensure};
 
 const ENTERED: &str = "E2E_IN_NAMESPACES";
 
-/// Runs the test of this name again, inside; `Ok(true)` where that is where it runs already.
-pub fn enter(test: &str) -> Result<bool> {
+/// Runs the test of this name again, inside; `Ok(true)` where that is where it runs already. Nothing can be downloaded
+/// there: `prepare` does that first, and what it returns is the inner one's environment.
+pub fn enter(test: &str, prepare: impl FnOnce() -> Result<Vec<(&'static str, String)>>) -> Result<bool> {
     if std::env::var_os(ENTERED).is_some() {
         return Ok(true);
     }
@@ -22,9 +23,14 @@ pub fn enter(test: &str) -> Result<bool> {
         std::io::stderr().write_all(message.as_bytes())?;
         return Ok(false);
     }
+    let environment = prepare()?;
     let before = groups();
-    let status =
-        unshare().arg(std::env::current_exe()?).args(["--exact", test, "--nocapture"]).env(ENTERED, "1").status();
+    let status = unshare()
+        .arg(std::env::current_exe()?)
+        .args(["--exact", test, "--nocapture"])
+        .env(ENTERED, "1")
+        .envs(environment)
+        .status();
     // Processes are gone; the groups that they were in are not.
     let mut left: Vec<PathBuf> = groups().into_iter().filter(|group| !before.contains(group)).collect();
     left.sort_by_key(|group| std::cmp::Reverse(group.components().count()));

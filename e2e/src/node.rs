@@ -31,6 +31,13 @@ pub struct Node {
     processes: Vec<Process>,
 }
 
+/// Builds what a node is made of, while there is a network to download it from.
+pub fn prepare() -> Result<()> {
+    tools::kubernetes()?;
+    tools::node_kubernetes()?;
+    tools::node().map(drop)
+}
+
 impl Node {
     pub async fn start() -> Result<Self> {
         network()?;

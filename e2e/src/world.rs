@@ -83,6 +83,13 @@ impl World {
         self.write(name, &edited)
     }
 
+    /// From now on alice may not call this extension.
+    pub fn forbid_alice(&self, extension: &str) -> Result<()> {
+        let last = "invoke, secretive, deny\n";
+        let denial = format!("{last}    p, alice, extensions, invoke, {extension}, deny\n");
+        self.edit("10-config.yaml", |text| text.replace(last, &denial))
+    }
+
     pub fn remove(&self, name: &str) -> Result<()> {
         Ok(fs::remove_file(self.folder().join(name))?)
     }

@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::token::TokenError;
 
 /// How long changes of the snapshot are gathered before a stream is judged again.
-const JUDGE_AGAIN_AFTER: Duration = Duration::from_millis(200);
+const JUDGE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// An answer of more parts is watched.
 const PARTS_OF_A_STREAM: u32 = 16;
 

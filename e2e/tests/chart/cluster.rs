@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use e2e::cases;
-use e2e::chart::{EVERYTHING, NAME, folder, helm};
+use e2e::chart::{EVERYTHING, NAME, folder, forget_own_kinds, helm, prepare_for_everything};
 use e2e::client::{Request, send};
 use e2e::image;
 use e2e::load::Load;
-use e2e::node::Node;
-use e2e::{namespaces, wait};
+use e2e::node::{self, Node};
+use e2e::{namespaces, tools, wait};
 
 const RELEASE: &str = "proxy";
 const IMAGE: &str = "localhost/argocd-extension-proxy:test";
@@ -61,9 +61,22 @@ async fn no_failure(node: &Node, load: Load) {
     assert!(failures.is_empty() && requests > 100, "{requests} {failures:?}\n{}", state(node));
 }
 
+/// Names the archive of the image.
+const ARCHIVE: &str = "E2E_IMAGE_ARCHIVE";
+
 #[test]
 fn the_chart_serves_in_a_real_cluster() {
-    if namespaces::enter("cluster::the_chart_serves_in_a_real_cluster").unwrap() {
+    let files = tempfile::tempdir().unwrap();
+    let prepare = || {
+        node::prepare()?;
+        tools::helm()?;
+        let archive = files.path().join("proxy.tar");
+        let bytes = image::build(IMAGE, &archive)?;
+        println!("the image has {:.1} MB", f64::from(u32::try_from(bytes)?) / 1e6);
+        assert!(bytes < MOST_BYTES);
+        Ok(vec![(ARCHIVE, archive.display().to_string())])
+    };
+    if namespaces::enter("cluster::the_chart_serves_in_a_real_cluster", prepare).unwrap() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(serves());
     }
@@ -71,22 +84,10 @@ fn the_chart_serves_in_a_real_cluster() {
 
 async fn serves() {
     let files = tempfile::tempdir().unwrap();
-    let archive = files.path().join("proxy.tar");
-    let bytes = image::build(IMAGE, &archive).unwrap();
-    println!("the image has {:.1} MB", f64::from(u32::try_from(bytes).unwrap()) / 1e6);
-    assert!(bytes < MOST_BYTES);
-
+    let archive = std::env::var(ARCHIVE).unwrap();
     let node = Node::start().await.unwrap();
-    node.import(&archive).unwrap();
-    // The chart brings the kinds itself.
-    node.api
-        .kubectl(&[
-            "delete",
-            "crd",
-            "proxyextensions.extensions.argoproj.io",
-            "extensionregistries.extensions.argoproj.io",
-        ])
-        .unwrap();
+    node.import(archive.as_ref()).unwrap();
+    forget_own_kinds(&node.api).unwrap();
 
     // As it is: two pods under the chart's own security context and permissions.
     install(&node, "install", &[]);
@@ -155,12 +156,7 @@ async fn serves() {
     wait::within(PATIENCE, "nothing serves any more", gone).await.unwrap();
 
     // With everything on.
-    for namespace in ["team-extensions", "monitoring"] {
-        node.api.kubectl(&["create", "namespace", namespace]).unwrap();
-    }
-    let foreign = include_str!("../../chart/foreign-crds.yaml");
-    node.api.kubectl_with_input(&["apply", "--server-side", "-f", "-"], foreign).unwrap();
-    node.api.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
+    prepare_for_everything(&node.api).unwrap();
     let values = files.path().join("everything.yaml");
     std::fs::write(&values, EVERYTHING).unwrap();
     install(&node, "install", &["--values", values.to_str().unwrap()]);

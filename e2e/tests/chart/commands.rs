@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use e2e::chart::forget_own_kinds;
 use e2e::redis::PASSWORD;
 use e2e::stage::Stage;
 use e2e::{program, tools, wait};
@@ -130,9 +131,7 @@ fn squeezed(text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_documents_works() {
     let stage = Stage::start().await.unwrap();
-    // The chart installs the kinds.
-    let kinds = ["proxyextensions.extensions.argoproj.io", "extensionregistries.extensions.argoproj.io"];
-    stage.api.kubectl(&[&["delete", "crd"], &kinds[..]].concat()).unwrap();
+    forget_own_kinds(&stage.api).unwrap();
     // In the pods' place, which there are none of here: who serves and reports.
     let _program = stage.serve(&[]).await.unwrap();
     let desk = Desk::new(&stage);

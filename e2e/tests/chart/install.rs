@@ -1,5 +1,5 @@
 use e2e::cases;
-use e2e::chart::{EVERYTHING, NAME, folder, helm};
+use e2e::chart::{EVERYTHING, NAME, folder, forget_own_kinds, helm, prepare_for_everything};
 use e2e::program::Program;
 use e2e::stage::{Stage, ready};
 use serde_json::Value;
@@ -8,22 +8,8 @@ const RELEASE: &str = "proxy";
 
 async fn stage() -> Stage {
     let stage = Stage::start().await.unwrap();
-    let foreign = include_str!("../../chart/foreign-crds.yaml");
-    stage.api.kubectl_with_input(&["apply", "--server-side", "-f", "-"], foreign).unwrap();
-    stage.api.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
-    // Helm does not take over what others installed.
-    stage
-        .api
-        .kubectl(&[
-            "delete",
-            "crd",
-            "proxyextensions.extensions.argoproj.io",
-            "extensionregistries.extensions.argoproj.io",
-        ])
-        .unwrap();
-    for namespace in ["team-extensions", "monitoring"] {
-        stage.api.kubectl(&["create", "namespace", namespace]).unwrap();
-    }
+    prepare_for_everything(&stage.api).unwrap();
+    forget_own_kinds(&stage.api).unwrap();
     stage
 }
 

@@ -1,8 +1,11 @@
 //! Commands that serve nothing.
 
+use std::fs::File;
+use std::process::Command;
+
 use e2e::backend::Backend;
 use e2e::client::{Request, send};
-use e2e::program::Program;
+use e2e::program::{self, Program};
 use e2e::token::TokenSpec;
 use e2e::wait;
 use e2e::world::World;
@@ -136,6 +139,13 @@ async fn validate_finds_what_is_wrong_with_its_line() {
         "{said}"
     );
     assert!(!run(&["validate", file, "--strict"]).0);
+    let piped = Command::new(program::binary().unwrap())
+        .args(["validate", "-"])
+        .stdin(File::open(world.folder().join("extension-bad.yaml")).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&piped.stdout);
+    assert!(!piped.status.success() && said.starts_with("<stdin>:8: error: ProxyExtension argocd/bad"), "{said}");
     std::fs::write(alone.path().join("broken.yaml"), "a: [").unwrap();
     let (good, said, _) = run(&["validate", alone.path().to_str().unwrap()]);
     assert!(!good && said.contains("broken.yaml:2: error:"), "{said}");

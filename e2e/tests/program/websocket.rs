@@ -67,14 +67,7 @@ async fn a_websocket_ends_when_it_would_be_refused_and_not_before() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(lives(&mut of_alice).await && lives(&mut of_pat).await);
 
-    world
-        .edit("10-config.yaml", |text| {
-            text.replace(
-                "invoke, secretive, deny\n",
-                "invoke, secretive, deny\n    p, alice, extensions, invoke, httpbin, deny\n",
-            )
-        })
-        .unwrap();
+    world.forbid_alice("httpbin").unwrap();
     let end = timeout(SOON, of_alice.next()).await.expect("alice's WebSocket lives on");
     assert!(!matches!(end, Some(Ok(Message::Text(_)))), "{end:?}");
     assert!(lives(&mut of_pat).await);
