@@ -65,18 +65,14 @@ struct RunOptions {
     /// Folder with Argo CD's objects as YAML or JSON manifests, read again whenever it changes [default: the cluster]
     #[arg(long, value_name = "DIR", env = "ARGOCD_EXTENSION_PROXY_FROM_DIR")]
     from_dir: Option<PathBuf>,
-    /// Argo CD's namespace
-    #[arg(long, default_value = "argocd", env = "ARGOCD_EXTENSION_PROXY_NAMESPACE")]
-    namespace: String,
+    #[command(flatten)]
+    r#where: WhereOptions,
     /// Address that extensions are served on
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", env = "ARGOCD_EXTENSION_PROXY_LISTEN")]
     listen: String,
     /// Address of /healthz, /readyz, /metrics and /status
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8081", env = "ARGOCD_EXTENSION_PROXY_ADMIN_LISTEN")]
     admin_listen: String,
-    /// Namespaces besides Argo CD's own whose ProxyExtensions count, comma-separated; globs
-    #[arg(long, value_name = "PATTERNS", env = "ARGOCD_EXTENSION_PROXY_EXTENSION_NAMESPACES", value_delimiter = ',')]
-    extension_namespaces: Vec<String>,
     #[command(flatten)]
     reception: ReceptionOptions,
     #[command(flatten)]
@@ -88,6 +84,26 @@ struct RunOptions {
     argocd: ArgocdOptions,
     #[command(flatten)]
     redis: RedisOptions,
+}
+
+/// Where Argo CD is, and whose extensions count.
+#[derive(Debug, Args)]
+struct WhereOptions {
+    /// Argo CD's namespace
+    #[arg(long, default_value = "argocd", env = "ARGOCD_EXTENSION_PROXY_NAMESPACE")]
+    namespace: String,
+    /// Namespaces besides Argo CD's own whose ProxyExtensions count, comma-separated; globs
+    #[arg(long, value_name = "PATTERNS", env = "ARGOCD_EXTENSION_PROXY_EXTENSION_NAMESPACES", value_delimiter = ',')]
+    extension_namespaces: Vec<String>,
+}
+
+impl WhereOptions {
+    fn reconcile(&self) -> ReconcileOptions {
+        ReconcileOptions {
+            extension_namespaces: NamespacePatterns::globs(self.extension_namespaces.iter().map(|glob| glob.trim())),
+            ..ReconcileOptions::new(&self.namespace)
+        }
+    }
 }
 
 /// A request takes two files, and one extension's requests may take half of all.
@@ -235,11 +251,8 @@ fn serve(options: &RunOptions, log_level: LogLevel) -> anyhow::Result<()> {
         extensions: run::bind(&options.listen, "--listen")?,
         admin: run::bind(&options.admin_listen, "--admin-listen")?,
     };
-    let reconcile = ReconcileOptions {
-        namespace: options.namespace.clone(),
-        extension_namespaces: NamespacePatterns::globs(options.extension_namespaces.iter().map(|glob| glob.trim())),
-        certificate_secret: options.reception.secret().map(str::to_owned),
-    };
+    let certificate_secret = options.reception.secret().map(str::to_owned);
+    let reconcile = ReconcileOptions { certificate_secret, ..options.r#where.reconcile() };
     let mut setup = options.serving.setup(listeners, reconcile, log_level, tracing)?;
     options.reception.apply(&mut setup);
     let source = match &options.from_dir {

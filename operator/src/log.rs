@@ -53,9 +53,7 @@ impl Level {
             Self::Trace => LevelFilter::TRACE,
         }
     }
-}
 
-impl Level {
     fn parse(text: &str) -> Option<Self> {
         Self::from_str(text.trim(), true).ok()
     }

@@ -6,37 +6,17 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 use crds::ExtensionRegistry;
-use dataplane::namespace::NamespacePatterns;
 use dataplane::request::explain::{Call, Who};
 use kube::Api;
 
+use super::WhereOptions;
 use super::argocd::ArgocdOptions;
 use super::redis::RedisOptions;
 use crate::log::LogLevel;
-use crate::reconcile::ReconcileOptions;
 use crate::registry_table;
 use crate::sources::cluster::ClusterOptions;
 use crate::validate::{self, as_github, as_text};
 use crate::{explain, look, run};
-
-#[derive(Debug, Args)]
-struct WhereOptions {
-    /// Argo CD's namespace
-    #[arg(long, default_value = "argocd", env = "ARGOCD_EXTENSION_PROXY_NAMESPACE")]
-    namespace: String,
-    /// Namespaces besides Argo CD's own whose ProxyExtensions count, comma-separated; globs
-    #[arg(long, value_name = "PATTERNS", env = "ARGOCD_EXTENSION_PROXY_EXTENSION_NAMESPACES", value_delimiter = ',')]
-    extension_namespaces: Vec<String>,
-}
-
-impl WhereOptions {
-    fn reconcile(&self) -> ReconcileOptions {
-        ReconcileOptions {
-            extension_namespaces: NamespacePatterns::globs(self.extension_namespaces.iter().map(|glob| glob.trim())),
-            ..ReconcileOptions::new(&self.namespace)
-        }
-    }
-}
 
 #[derive(Debug, Args)]
 pub(super) struct ValidateOptions {
