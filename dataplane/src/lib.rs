@@ -31,6 +31,7 @@ pub mod rbac;
 mod refusal;
 pub mod request;
 pub mod server;
+mod small_writes;
 pub mod snapshot;
 pub mod telemetry;
 pub mod tls;

@@ -21,7 +21,7 @@ const DECISIONS: usize = 8_192;
 /// One worker's memory.
 pub(crate) struct Memo {
     made_from: Option<Arc<Snapshot>>,
-    tokens: Generations<Box<str>, Authenticated>,
+    tokens: Generations<Arc<str>, Authenticated>,
     decisions: Generations<DecisionKey, Arc<Decision>>,
 }
 
@@ -98,16 +98,16 @@ impl Memo {
     }
 
     pub(crate) fn token(&mut self, token: &str) -> Option<Authenticated> {
-        self.tokens.get(token).cloned()
+        self.tokens.get(token)
     }
 
-    pub(crate) fn remember_token(&mut self, made_from: &Arc<Snapshot>, token: &str, caller: Authenticated) {
-        if token.len() <= MAX_TOKEN_BYTES && self.is_current(made_from) {
-            self.tokens.insert(token.into(), caller);
+    pub(crate) fn remember_token(&mut self, made_from: &Arc<Snapshot>, caller: Authenticated) {
+        if caller.token().len() <= MAX_TOKEN_BYTES && self.is_current(made_from) {
+            self.tokens.insert(caller.token().clone(), caller);
         }
     }
 
-    pub(crate) fn decision(&mut self, query: DecisionQuery<'_>) -> Option<&Arc<Decision>> {
+    pub(crate) fn decision(&mut self, query: DecisionQuery<'_>) -> Option<Arc<Decision>> {
         self.decisions.get(&query)
     }
 
@@ -140,12 +140,13 @@ impl<K: Hash + Eq, V: Clone> Generations<K, V> {
         Self { limit, young: HashMap::new(), old: HashMap::new() }
     }
 
-    fn get<Q: Hash + Equivalent<K> + ?Sized>(&mut self, query: &Q) -> Option<&V> {
-        if !self.young.contains_key(query) {
-            let (key, value) = self.old.remove_entry(query)?;
-            self.insert(key, value);
+    fn get<Q: Hash + Equivalent<K> + ?Sized>(&mut self, query: &Q) -> Option<V> {
+        if let Some(value) = self.young.get(query) {
+            return Some(value.clone());
         }
-        self.young.get(query)
+        let (key, value) = self.old.remove_entry(query)?;
+        self.insert(key, value.clone());
+        Some(value)
     }
 
     fn insert(&mut self, key: K, value: V) {

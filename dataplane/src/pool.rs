@@ -14,10 +14,10 @@ use http::{Request, Response, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -25,7 +25,8 @@ use crate::Refusal;
 use crate::body::RequestBody;
 use crate::extension::{Address, ConnectionSettings, Extensions, Service};
 use crate::health::HealthChanges;
-use crate::server::{MAX_HEADERS, Worker};
+use crate::server::Worker;
+use crate::small_writes::SmallWrites;
 use crate::tls::BackendTls;
 
 /// How often connections are looked at that nobody used for long.
@@ -132,10 +133,10 @@ impl Pools {
         if sender.is_closed() {
             return;
         }
-        if service.idle_connections.fetch_add(1, Ordering::Relaxed) >= service.settings.connection.max_idle {
-            service.idle_connections.fetch_sub(1, Ordering::Relaxed);
+        if service.settings.connection.max_idle == 0 {
             return;
         }
+        service.idle_connections.fetch_add(1, Ordering::Relaxed);
         let mut pools = self.0.lock();
         Self::pool(&mut pools, service).idle.push(Idle { sender, since: Instant::now() });
     }
@@ -152,10 +153,11 @@ impl Pools {
         pools.entry(service.id).or_insert_with(|| Pool { service: service.clone(), idle: Vec::new(), shared: None })
     }
 
-    /// Closes what was unused for too long or was closed by the other side.
+    /// Closes what was unused for too long, is one too many, or was closed by the other side. What is too much is
+    /// closed here and not at once: under load connections come and go faster than they can be made.
     pub(crate) fn reap(&self) {
         for pool in self.0.lock().values_mut() {
-            let limit = pool.service.settings.connection.idle_timeout;
+            let ConnectionSettings { idle_timeout: limit, max_idle, .. } = pool.service.settings.connection;
             let expired = |since: Instant| limit.is_some_and(|limit| since.elapsed() >= limit);
             let mut i = 0;
             while i < pool.idle.len() {
@@ -164,6 +166,10 @@ impl Pools {
                 } else {
                     i += 1;
                 }
+            }
+            // Those come first that were not used for longest.
+            while !pool.idle.is_empty() && pool.service.idle_connections.load(Ordering::Relaxed) > max_idle {
+                pool.remove(0);
             }
             if let Some(shared) = &mut pool.shared {
                 if Arc::strong_count(&shared.users) > 1 {
@@ -222,7 +228,8 @@ pub(crate) async fn open(
     service: &Arc<Service>,
     only_http1: bool,
 ) -> Result<Sender<RequestBody>, Refusal> {
-    let sender = connect(service, &worker.health, only_http1).await?;
+    // Boxed, because it is large and most requests need none: they carry it around all the same.
+    let sender = Box::pin(connect(service, &worker.health, only_http1)).await?;
     if let Sender::Http2(sender, users) = &sender {
         worker.pools.share(service, sender.clone(), users.clone());
     }
@@ -259,14 +266,14 @@ where
     let address = &service.settings.address;
     let stream = dial(service).await?;
     if !address.tls {
-        return handshake(TokioIo::new(stream), address.is_h2c && !only_http1).await;
+        return handshake(stream, address.is_h2c && !only_http1).await;
     }
     let tls = match &service.settings.tls {
         Some(tls) => tls,
         None => BackendTls::of_the_system()?,
     };
     let (stream, is_http2) = tls.connect(&address.server_name, stream, only_http1).await?;
-    handshake(TokioIo::new(stream), is_http2).await
+    handshake(stream, is_http2).await
 }
 
 /// Tries the host's addresses in turn.
@@ -314,11 +321,12 @@ pub(crate) fn keep_alive(stream: &TcpStream, interval: Duration) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
 }
 
-async fn handshake<B, T>(io: T, is_http2: bool) -> Result<Sender<B>, String>
+async fn handshake<B, T>(stream: T, is_http2: bool) -> Result<Sender<B>, String>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
-    T: Read + Write + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let io = TokioIo::new(SmallWrites(stream));
     // Whoever waits for an answer over a connection is told of its end as well.
     let ended = |error: hyper::Error| debug!(%error, "a connection to a backend ended");
     if is_http2 {
@@ -330,9 +338,7 @@ where
         tokio::spawn(async move { connection.await.unwrap_or_else(ended) });
         return Ok(Sender::Http2(sender, Arc::new(())));
     }
-    let mut builder = http1::Builder::new();
-    let (sender, connection) =
-        builder.max_headers(MAX_HEADERS).handshake(io).await.map_err(|error| error.to_string())?;
+    let (sender, connection) = http1::handshake(io).await.map_err(|error| error.to_string())?;
     tokio::spawn(async move { connection.with_upgrades().await.unwrap_or_else(ended) });
     Ok(Sender::Http1(sender))
 }

@@ -7,6 +7,7 @@
 //! ```
 pub mod apiserver;
 pub mod backend;
+pub mod bench;
 pub mod cases;
 pub mod chart;
 pub mod client;
@@ -27,6 +28,7 @@ pub mod stage;
 pub mod tls;
 pub mod token;
 pub mod tools;
+pub mod usage;
 pub mod wait;
 pub mod websocket;
 pub mod world;

@@ -27,6 +27,10 @@ impl Process {
         Ok(Self { child, log: log.to_owned() })
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The end of what it wrote.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::usage::Usage;
+
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Killed when dropped.
@@ -85,12 +87,8 @@ impl Program {
         Ok(())
     }
 
-    /// Memory that it holds, in bytes.
-    pub fn resident_memory(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kilobytes * 1024)
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.child.id())
     }
 
     pub fn terminate(&self) -> Result<()> {

@@ -19,13 +19,14 @@ const USERNAME: HeaderName = HeaderName::from_static("argocd-username");
 const USER_GROUPS: HeaderName = HeaderName::from_static("argocd-user-groups");
 
 /// A caller whose token was verified. Only [`authenticate`] makes one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Authenticated(Arc<Identity>);
 
-#[derive(Debug)]
 struct Identity {
     /// Distinguishes callers in the memory of decisions.
     id: u64,
+    /// To be verified again.
+    token: Arc<str>,
     user: String,
     username: String,
     groups: Vec<String>,
@@ -39,6 +40,10 @@ struct Identity {
 impl Authenticated {
     pub(super) fn id(&self) -> u64 {
         self.0.id
+    }
+
+    pub(crate) fn token(&self) -> &Arc<str> {
+        &self.0.token
     }
 
     pub(super) fn username(&self) -> &str {
@@ -80,8 +85,9 @@ pub(super) async fn authenticate(
     {
         return Ok(known);
     }
-    let caller = verify(snapshot, token, now).await?;
-    worker.memo.lock().remember_token(snapshot, token, caller.clone());
+    // Boxed, because most requests' tokens are known, and every request would carry it around.
+    let caller = Box::pin(verify(snapshot, token, now)).await?;
+    worker.memo.lock().remember_token(snapshot, caller.clone());
     Ok(caller)
 }
 
@@ -92,7 +98,7 @@ pub(super) async fn identify(snapshot: &Snapshot, token: &str) -> Result<Authent
 
 /// Somebody whose token would say this, for explanations only: no request is served for them.
 pub(super) fn suppose(user: &str, groups: &[String]) -> Result<Authenticated, Refusal> {
-    identity(user.to_owned(), user.to_owned(), groups.to_vec(), Validity::default(), None)
+    identity("", user.to_owned(), user.to_owned(), groups.to_vec(), Validity::default(), None)
 }
 
 async fn verify(snapshot: &Snapshot, token: &str, now: f64) -> Result<Authenticated, Refusal> {
@@ -103,10 +109,11 @@ async fn verify(snapshot: &Snapshot, token: &str, now: f64) -> Result<Authentica
     }
     let scopes = snapshot.policy.as_ref().map(|policy| policy.scopes()).unwrap_or_default();
     let groups = claims.groups(scopes);
-    identity(claims.user().to_owned(), username(&claims), groups, validity, keys)
+    identity(token, claims.user().to_owned(), username(&claims), groups, validity, keys)
 }
 
 fn identity(
+    token: &str,
     user: String,
     username: String,
     groups: Vec<String>,
@@ -116,7 +123,8 @@ fn identity(
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let headers = identity_headers(&user, &username, &groups)?;
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    Ok(Authenticated(Arc::new(Identity { id, user, username, groups, headers, validity, keys })))
+    let token = token.into();
+    Ok(Authenticated(Arc::new(Identity { id, token, user, username, groups, headers, validity, keys })))
 }
 
 async fn verify_claims(

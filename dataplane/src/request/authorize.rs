@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::Authenticated;
-use super::application::{APPLICATION as APPLICATION_HEADER, ApplicationRef};
+use super::application::{APPLICATION as APPLICATION_HEADER, ApplicationRef, OwnedApplicationRef};
 use crate::Refusal;
 use crate::application::Application;
 use crate::cluster::Cluster;
@@ -27,6 +27,8 @@ const TARGET_CLUSTER_URL: HeaderName = HeaderName::from_static("argocd-target-cl
 #[derive(Debug)]
 pub struct Target {
     pub(super) extension: Arc<Extension>,
+    /// The one that was asked for.
+    pub(super) application: Option<Arc<OwnedApplicationRef>>,
     /// Those that share the requests; one at least.
     pub(super) services: Vec<Arc<Service>>,
     /// Every header that is set on the way to any of them, in the order in which they are set.
@@ -223,7 +225,8 @@ impl Target {
             }
         }
         headers.extend_from_slice(caller.headers());
-        Ok(Self { extension: extension.clone(), services, headers })
+        let application = Some(Arc::new(asked.to_owned()));
+        Ok(Self { extension: extension.clone(), application, services, headers })
     }
 
     fn find_global(
@@ -239,6 +242,6 @@ impl Target {
         let mut headers = Vec::with_capacity(4);
         headers.extend(snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)));
         headers.extend_from_slice(caller.headers());
-        Ok(Self { extension: extension.clone(), services, headers })
+        Ok(Self { extension: extension.clone(), application: None, services, headers })
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Exchange {
     started: Instant,
     client: HeaderValue,
     /// The extension's name as the path has it.
-    pub(super) name: Option<String>,
+    pub(super) name: Option<Arc<str>>,
     pub(super) user: Option<Authenticated>,
     pub(super) application: Option<Arc<OwnedApplicationRef>>,
     served: Option<Served>,

@@ -1,5 +1,6 @@
 //! Sends a request to one of its services, over a pooled or a new connection.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,13 +89,13 @@ async fn connection(
     only_http1: bool,
 ) -> Result<(AtService, Sender<RequestBody>, bool), Refusal> {
     let mut why = Refusal::BackendDown;
-    for service in candidates(services) {
+    for service in candidates(services).iter() {
         // While it is connected to it counts already.
         let at = AtService::new(service.clone());
-        if let Some(kept) = worker.pools.take(&service, only_http1) {
+        if let Some(kept) = worker.pools.take(service, only_http1) {
             return Ok((at, kept, true));
         }
-        match pool::open(worker, &service, only_http1).await {
+        match pool::open(worker, service, only_http1).await {
             Ok(sender) => return Ok((at, sender, false)),
             Err(refusal) => why = refusal,
         }
@@ -104,8 +105,13 @@ async fn connection(
 
 /// Whom to try, in this order: those that are not known to be down, else those that refuse connections, which is soon
 /// found out.
-fn candidates(services: &[Arc<Service>]) -> Vec<Arc<Service>> {
+fn candidates(services: &[Arc<Service>]) -> Cow<'_, [Arc<Service>]> {
     static TURN: AtomicUsize = AtomicUsize::new(0);
+    if let [only] = services
+        && !only.health.is_down()
+    {
+        return Cow::Borrowed(services);
+    }
     let mut candidates: Vec<_> = services.iter().filter(|service| !service.health.is_down()).cloned().collect();
     if candidates.is_empty() {
         candidates = services.iter().filter(|service| service.health.fails_at_once()).cloned().collect();
@@ -116,7 +122,7 @@ fn candidates(services: &[Arc<Service>]) -> Vec<Arc<Service>> {
         candidates.rotate_left(turn);
         candidates.sort_by_key(|service| service.open());
     }
-    candidates
+    Cow::Owned(candidates)
 }
 
 fn repeatable_head(request: &Request<RequestBody>) -> Option<request::Parts> {

@@ -16,6 +16,7 @@ mod rewrite;
 mod stream;
 mod upgrade;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -43,7 +44,11 @@ use stream::Ask;
 pub(crate) use stream::StreamGuard;
 use upgrade::{Tunnel, Upgrade};
 
-pub(crate) async fn handle(worker: Arc<Worker>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn handle(
+    worker: Arc<Worker>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let mut exchange = Exchange::start(&worker, &peer, &request);
     let is_http1 = request.version() < Version::HTTP_2;
     let mut response = match serve(&worker, &peer, request, &mut exchange).await {
@@ -58,7 +63,7 @@ pub(crate) async fn handle(worker: Arc<Worker>, peer: Peer, request: Request<Inc
     if is_kept && worker.common.leaving.load(Ordering::Relaxed) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    Ok(response)
 }
 
 /// What a request came to.
@@ -111,10 +116,10 @@ async fn serve(
 
 /// A request that may go on, and how.
 struct Permitted {
+    caller: Authenticated,
     target: Arc<Target>,
-    token: String,
-    /// What follows the extension's name in the path.
-    rest: String,
+    /// Where in the path and query that begins which follows the extension's name.
+    rest_at: usize,
 }
 
 /// Every check, in Argo CD's order.
@@ -126,22 +131,26 @@ async fn permit(
     exchange: &mut Exchange,
 ) -> Result<Permitted, Refusal> {
     let path = ExtensionPath::parse(&snapshot.settings.root_path, raw_path)?;
-    exchange.name = Some(path.name.clone().into_owned());
+    let extension = snapshot.extensions.get(&*path.name);
+    let name = extension.map_or_else(|| Arc::from(&*path.name), |extension| extension.settings.name.clone());
+    exchange.name = Some(name);
     let token = cookie::token(request.headers())?;
     let caller = authenticate::authenticate(worker, snapshot, &token).await?;
     exchange.user = Some(caller.clone());
     if path.name.is_empty() {
         return Err(Refusal::NoExtensionName);
     }
-    let extension = snapshot.extensions.get(&*path.name);
     let scope = extension.map(|extension| extension.settings.scope).unwrap_or_default();
     let application = match scope {
         Scope::Global if !ApplicationRef::is_named(request.headers()) => None,
         _ => Some(ApplicationRef::read(request.headers())?),
     };
-    exchange.application = application.map(|application| Arc::new(application.to_owned()));
-    let target = authorize::authorize(worker, snapshot, &caller, &path.name, application)?;
-    Ok(Permitted { target, token: token.into_owned(), rest: path.rest().to_owned() })
+    let target = authorize::authorize(worker, snapshot, &caller, &path.name, application);
+    exchange.application = match &target {
+        Ok(target) => target.application.clone(),
+        Err(_) => application.map(|application| Arc::new(application.to_owned())),
+    };
+    Ok(Permitted { caller, target: target?, rest_at: raw_path.len() - path.rest().len() })
 }
 
 /// Rewrites the request and hands it to the backend.
@@ -152,7 +161,7 @@ async fn proxy(
     permitted: Permitted,
     exchange: &mut Exchange,
 ) -> Result<Answer, Refusal> {
-    let Permitted { target, token, rest } = permitted;
+    let Permitted { caller, target, rest_at } = permitted;
     let limits = &target.extension.settings.limits;
     exchange.enter(&target.extension)?;
     let upgrade = Upgrade::requested(&mut request);
@@ -162,15 +171,12 @@ async fn proxy(
     exchange.carry_trace(&mut head.headers);
     let body = RequestBody::within(body, limits.max_request_body_bytes)?;
 
-    let outgoing = Outgoing { head, body, rest: &rest, only_http1: upgrade.is_some() };
+    let asked = std::mem::take(&mut head.uri);
+    let rest = asked.path_and_query().map_or("", |path| &path.as_str()[rest_at..]);
+    let outgoing = Outgoing { head, body, rest, only_http1: upgrade.is_some() };
     let (mut response, lease, at) = forward::within(limits.request_timeout, worker, &target, outgoing).await?;
     exchange.is_at(at);
-    let ask = Ask {
-        token,
-        extension: target.extension.settings.name.clone(),
-        application: exchange.application.clone(),
-        expires: exchange.user.as_ref().and_then(Authenticated::expires),
-    };
+    let ask = Ask { caller, target: target.clone() };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (response, tunnel) = upgrade::accept(upgrade, response, ask, limits.stream_idle_timeout)?;
         return Ok(Answer::WebSocket { response, tunnel });

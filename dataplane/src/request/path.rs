@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::Uri;
+use http::uri::PathAndQuery;
 use percent_encoding::percent_decode_str;
 
 use crate::Refusal;
@@ -43,7 +45,9 @@ impl<'a> ExtensionPath<'a> {
 /// Where a request goes at a backend whose own path is `base`; `rest` is what follows the extension's name.
 pub(super) fn at_backend(base: &str, rest: &str) -> Result<Uri, Refusal> {
     let slash = if rest.starts_with('/') { "" } else { "/" };
-    format!("{base}{slash}{rest}").parse().map_err(|_| Refusal::Path("it holds characters that no URL can"))
+    let path = Bytes::from(format!("{base}{slash}{rest}"));
+    let path = PathAndQuery::from_maybe_shared(path);
+    path.map(Uri::from).map_err(|_| Refusal::Path("it holds characters that no URL can"))
 }
 
 /// The path below `<root>/extensions`, where it is one.

@@ -1,30 +1,22 @@
 //! What of a message's headers reaches the other side.
 
 use http::StatusCode;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HeaderMap, HeaderName,
-    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 
 use super::Target;
 use super::client::Forwarded;
 use crate::extension::ServiceSettings;
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Makes a caller's headers those that the backend gets. The order matters: first everything goes that belongs to
 /// the connection or that only the proxy may say, then the proxy says it, so that no header of the caller's,
 /// `Connection` included, can take any of it away.
 pub(super) fn request(headers: &mut HeaderMap, target: &Target, forwarded: Forwarded, is_websocket: bool) {
     let accepts_trailers = headers.get_all(TE).iter().any(|value| mentions(value, "trailers"));
-    remove_hop_by_hop(headers);
-    // The proxy answers an expectation itself when it reads the body.
-    for name in [AUTHORIZATION, COOKIE, EXPECT, FORWARDED] {
-        headers.remove(name);
-    }
-    remove_reserved(headers);
+    remove_named_by_connection(headers);
+    remove_all(headers, |name| is_hop_by_hop(name) || is_for_the_proxy(name) || is_reserved(name));
 
+    // Once for all of them.
+    headers.reserve(target.headers.len() + 4);
     if accepts_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -47,7 +39,8 @@ pub(super) fn for_service(headers: &mut HeaderMap, service: &ServiceSettings) {
 
 /// Makes a backend's headers those that the caller gets.
 pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
+    remove_named_by_connection(headers);
+    remove_all(headers, is_hop_by_hop);
     if status == StatusCode::NOT_MODIFIED {
         // About a body that is not there (RFC 9110, 15.4.5); Go's server leaves them out as well.
         headers.remove(CONTENT_TYPE);
@@ -55,41 +48,53 @@ pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
     }
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
     }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        PROXY_CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        // The most frequent ones, which name no header or one that goes anyway.
+        .filter(|name| !["keep-alive", "close", "upgrade"].iter().any(|usual| name.eq_ignore_ascii_case(usual)))
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .collect();
+    for name in named {
         headers.remove(name);
     }
 }
 
-/// Removes what only the proxy may say. A backend may read `_` in a header's name as `-`, so both count.
-fn remove_reserved(headers: &mut HeaderMap) {
-    let reserved: Vec<HeaderName> = headers.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
-    for name in reserved {
+/// Looks at each name once, which is cheaper than to ask for each that might be there.
+fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| is_unwanted(name.as_str())).cloned().collect();
+    for name in unwanted {
         headers.remove(name);
     }
 }
 
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// The proxy answers an expectation itself when it reads the body.
+fn is_for_the_proxy(name: &str) -> bool {
+    matches!(name, "authorization" | "cookie" | "expect" | "forwarded")
+}
+
+/// What only the proxy may say. A backend may read `_` in a header's name as `-`, so both count.
 fn is_reserved(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'a') => {

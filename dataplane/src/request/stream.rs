@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::application::OwnedApplicationRef;
-use super::{authenticate, authorize};
+use super::{Authenticated, Target, authenticate, authorize};
 use crate::Refusal;
 use crate::server::Worker;
 use crate::snapshot::Snapshot;
@@ -23,26 +22,23 @@ const PARTS_OF_A_STREAM: u32 = 16;
 
 /// What a request asked for, to be asked again.
 pub(super) struct Ask {
-    pub(super) token: String,
-    pub(super) extension: Arc<str>,
-    pub(super) application: Option<Arc<OwnedApplicationRef>>,
-    /// When the token ends, in seconds since 1970.
-    pub(super) expires: Option<f64>,
+    pub(super) caller: Authenticated,
+    pub(super) target: Arc<Target>,
 }
 
 impl Ask {
     /// Whether the same request would be refused now.
     async fn again(&self, worker: &Arc<Worker>, snapshot: &Arc<Snapshot>) -> Result<(), Refusal> {
-        let caller = authenticate::authenticate(worker, snapshot, &self.token).await?;
-        let application = self.application.as_ref().map(|application| application.borrow());
-        authorize::authorize(worker, snapshot, &caller, &self.extension, application)?;
+        let caller = authenticate::authenticate(worker, snapshot, self.caller.token()).await?;
+        let application = self.target.application.as_ref().map(|application| application.borrow());
+        authorize::authorize(worker, snapshot, &caller, &self.target.extension.settings.name, application)?;
         Ok(())
     }
 
     /// Ends when the request would be refused.
     pub(super) async fn refused(&self, worker: &Arc<Worker>) -> Refusal {
         let mut snapshots = worker.snapshots();
-        let expires = expiry(self.expires);
+        let expires = expiry(self.caller.expires());
         tokio::pin!(expires);
         loop {
             tokio::select! {

@@ -77,7 +77,7 @@ impl Tunnel {
 
 async fn join(worker: Arc<Worker>, tunnel: Tunnel, mut exchange: Exchange) {
     let Tunnel { caller, backend, ask, idle_timeout } = tunnel;
-    let _open = worker.metrics.open_stream(&ask.extension);
+    let _open = worker.metrics.open_stream(&ask.target.extension.settings.name);
     let (caller, backend) = match tokio::try_join!(caller, backend) {
         Ok(streams) => streams,
         Err(error) => return debug!(%error, "a WebSocket's connections could not be joined"),

@@ -1,6 +1,5 @@
 //! One connection of a caller: who it is from, TLS, then HTTP.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +13,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{MAX_HEADERS, Reception, Worker, proxy_protocol};
+use super::{Reception, Worker, proxy_protocol};
 use crate::pool::keep_alive;
 use crate::request::{self, Peer};
+use crate::small_writes::SmallWrites;
 
 /// A caller has this long to send a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,7 +82,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -90,11 +90,8 @@ where
         .max_header_list_size(HTTP2_HEADER_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_STREAM_WINDOW * HTTP2_STREAMS);
-    let service = service_fn(|request| {
-        let (worker, peer) = (worker.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(request::handle(worker, peer, request).await) }
-    });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let service = service_fn(|request| request::handle(worker.clone(), peer.clone(), request));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(SmallWrites(stream)), service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -31,8 +31,6 @@ use crate::snapshot::{Snapshot, SnapshotReceiver};
 use crate::telemetry::Tracing;
 use crate::tls::ServingCertificate;
 
-/// Headers that one message may have.
-pub(crate) const MAX_HEADERS: usize = 256;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

@@ -153,7 +153,7 @@ async fn a_slow_reader_costs_no_memory() {
     let token = world.token().unwrap();
     let warm = send(program.address, Request::signed_in("/extensions/httpbin/big?n=10000000", &token)).await.unwrap();
     assert_eq!(warm.body.len(), 10_000_000);
-    let before = program.resident_memory().unwrap();
+    let before = program.usage().resident().unwrap();
     let mut connection = Connection::open(program.address).await.unwrap();
     let request = format!(
         "GET /extensions/httpbin/big?n={SIZE} HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\n\
@@ -162,7 +162,7 @@ async fn a_slow_reader_costs_no_memory() {
     connection.write(request.as_bytes()).await.unwrap();
     assert_eq!(connection.read_head().await.unwrap().content_length(), Some(SIZE));
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let grown = program.resident_memory().unwrap().saturating_sub(before);
+    let grown = program.usage().resident().unwrap().saturating_sub(before);
     assert!(grown < 20 << 20, "{grown} bytes more for an answer that nobody reads");
     let started = Instant::now();
     let mut rest = vec![0; 1 << 20];

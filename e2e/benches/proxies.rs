@@ -1,0 +1,57 @@
+//! `cargo bench -p e2e`: everything that is measured, as one table. See docs/performance.md.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use e2e::bench::arena::{Arena, raise_file_limit};
+use e2e::bench::{Options, requests, streams, table};
+
+const USAGE: &str = "cargo bench -p e2e -- [--only requests,streams] [--seconds N] [--rounds N]";
+
+struct Arguments {
+    options: Options,
+    only: Option<Vec<String>>,
+}
+
+impl Arguments {
+    fn read() -> Result<Self> {
+        let mut this = Self { options: Options { time: Duration::from_secs(4), rounds: 5 }, only: None };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or_else(|| anyhow::anyhow!("{word} needs a value: {USAGE}"));
+            match word.as_str() {
+                // What cargo says to every benchmark.
+                "--bench" => {}
+                "--only" => this.only = Some(value()?.split(',').map(str::to_owned).collect()),
+                "--seconds" => this.options.time = Duration::from_secs_f64(value()?.parse()?),
+                "--rounds" => this.options.rounds = value()?.parse::<usize>()?.max(1),
+                _ => bail!("{word} is not known: {USAGE}"),
+            }
+        }
+        Ok(this)
+    }
+
+    fn wants(&self, section: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == section))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::read()?;
+    let options = &arguments.options;
+    raise_file_limit()?;
+    println!("{}", table::heading());
+    let arena = Arena::start().await?;
+    if arguments.wants("requests") {
+        let simple = requests::simple(&arena, options).await?;
+        requests::throughput(&simple).iter().for_each(|row| println!("{}", row.line()));
+        println!("{}", requests::latency(&arena, &simple, options).await?.line());
+        requests::large(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
+    }
+    if arguments.wants("streams") {
+        streams::downloads(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
+        println!("{}", streams::websockets(&arena).await?.line());
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Small requests: how many, at what cost, how late, whoever asks for whatever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Options;
+use super::arena::{self, APPLICATIONS, Arena};
+use super::generator::{Pace, Requests};
+use super::large::{self, PROJECTS};
+use super::measure::{Lane, Sample, Samples, rounds};
+use super::peers::Candidate;
+use super::table::{Row, count, micros, millis};
+
+const CONNECTIONS: usize = 64;
+const USERS: usize = 1_000;
+/// New tokens in a round, fewer than are remembered.
+const NEW_TOKENS: usize = 1_500;
+
+pub fn lane(candidate: &Candidate, requests: &Requests, pace: Pace) -> Lane {
+    Lane { candidate: candidate.clone(), requests: requests.clone(), connections: CONNECTIONS, pace }
+}
+
+/// The same request through each.
+pub async fn simple(arena: &Arena, options: &Options) -> Result<[Samples; 3]> {
+    let requests = arena::simple("x", &arena.world.token()?);
+    let pace = Pace::For(options.time);
+    let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
+    rounds(candidates.map(|candidate| lane(candidate, &requests, pace)), options.rounds).await
+}
+
+pub fn throughput([ours, haproxy, nginx]: &[Samples; 3]) -> Vec<Row> {
+    let ratio = ours.ratio(haproxy, |sample| sample.per_second);
+    let throughput = Row::new(
+        "requests a second, 64 connections, local account, one thread each",
+        "≥ 1 × HAProxy",
+        format!("{ratio:.2} × HAProxy"),
+        ratio >= 1.0,
+    );
+    let cpu = |sample: &Sample| sample.cpu.as_secs_f64();
+    let ratio = ours.ratio(haproxy, cpu);
+    let cost = Row::new("CPU a request", "≤ 1 × HAProxy", format!("{ratio:.2} × HAProxy"), ratio <= 1.0);
+    let columns = [("ours", ours), ("HAProxy", haproxy), ("nginx", nginx)];
+    let per_second = |row: Row, (name, samples): (&'static str, &Samples)| {
+        row.value(name, count(samples.median(|sample| sample.per_second)))
+    };
+    let costs = |row: Row, (name, samples): (&'static str, &Samples)| {
+        row.value(name, micros(samples.median_time(|sample| sample.cpu)))
+    };
+    vec![columns.into_iter().fold(throughput, per_second), columns.into_iter().fold(cost, costs)]
+}
+
+/// Each at half of what HAProxy bears, so that all have the same to do.
+pub async fn latency(arena: &Arena, simple: &[Samples; 3], options: &Options) -> Result<Row> {
+    let [ours, haproxy, _] = simple;
+    let bearable = |samples: &Samples| samples.median(|sample| sample.per_second);
+    let rate = bearable(haproxy).min(bearable(ours)) / 2.0;
+    let requests = arena::simple("x", &arena.world.token()?);
+    let pace = Pace::PerSecond(rate, options.time);
+    let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
+    let lanes = candidates.map(|candidate| lane(candidate, &requests, pace));
+    let [ours, haproxy, nginx] = rounds(lanes, options.rounds).await?;
+    let ratio = ours.ratio(&haproxy, |sample| sample.p99.as_secs_f64());
+    let what = format!("p99 at {} requests a second, half of the load that saturates", count(rate));
+    let row = Row::new(&what, "≤ 1.2 × HAProxy", format!("{ratio:.2} × HAProxy"), ratio <= 1.2);
+    let columns = [("ours", &ours), ("HAProxy", &haproxy), ("nginx", &nginx)];
+    Ok(columns.into_iter().fold(row, |row, (name, samples)| {
+        let (p50, p99) = (samples.median_time(|sample| sample.p50), samples.median_time(|sample| sample.p99));
+        row.value(name, format!("{} (p50 {})", millis(p99), millis(p50)))
+    }))
+}
+
+/// Single sign-on, many groups, a large world: one caller again and again, and everybody for everything.
+pub async fn large(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
+    let world = arena::large_world(&arena.backend, &arena.sockets).await?;
+    let program = arena::serve(&world)?;
+    let large = arena::candidate(&program);
+    let pace = Pace::For(options.time);
+    let simple = lane(&arena.ours, &arena::simple("x", &arena.world.token()?), pace);
+    let token = large::token(&world.provider, 0)?;
+    let one = arena::request("x", &token, "argocd:app-0", "p0");
+    let one = lane(&large, &super::generator::same(one), pace);
+    let tokens: Vec<String> = (0..USERS).map(|user| large::token(&world.provider, user)).collect::<Result<_>>()?;
+    let everything = lane(&large, &everybody(tokens), pace);
+    let [simple, one, everything] = rounds([simple, one, everything], options.rounds).await?;
+
+    let per_second = |sample: &Sample| sample.per_second;
+    let shown = |samples: &Samples| {
+        let cpu = samples.median_time(|sample| sample.cpu);
+        format!("{} ({})", count(samples.median(per_second)), micros(cpu))
+    };
+    let ratio = one.ratio(&simple, per_second);
+    let of_one = Row::new(
+        "requests a second (CPU each): SSO token, 40 groups, 2,000 policy lines, 5,000 applications, 200 projects",
+        "≥ 0.95 × a local account in a small world",
+        format!("{ratio:.2} × {}", shown(&simple)),
+        ratio >= 0.95,
+    );
+    let ratio = 1.0 / everything.ratio(&simple, per_second);
+    let of_everything = Row::new(
+        "the same, each request for another application, 1,000 users",
+        "≤ 1.3 × slower than the simple case",
+        format!("{ratio:.2} × slower than {}", shown(&simple)),
+        ratio <= 1.3,
+    );
+    let first = first_requests(&world, options).await?;
+    Ok(vec![of_one.value("ours", shown(&one)), of_everything.value("ours", shown(&everything)), first])
+}
+
+/// Callers and applications in an order in which no pair comes again for millions of requests.
+fn everybody(tokens: Vec<String>) -> Requests {
+    Arc::new(move |n, bytes| {
+        let n = n as usize;
+        let user = n % tokens.len();
+        let application = (n * 7 + n / tokens.len()) % APPLICATIONS;
+        let name = format!("argocd:app-{application}");
+        let request = arena::request("x", &tokens[user], &name, &format!("p{}", application % PROJECTS));
+        bytes.extend_from_slice(request.as_bytes());
+    })
+}
+
+/// What a token costs that was never seen before, against one that is known, for the same request.
+async fn first_requests(world: &crate::world::World, options: &Options) -> Result<Row> {
+    let mut costs = Vec::new();
+    for round in 0..options.rounds {
+        // Remembers nothing yet.
+        let program = arena::serve(world)?;
+        let candidate = arena::candidate(&program);
+        let users = (round + 1) * 1_000_000;
+        let tokens: Vec<String> =
+            (0..NEW_TOKENS).map(|i| large::token(&world.provider, users + i)).collect::<Result<_>>()?;
+        let requests: Requests = Arc::new(move |n, bytes| {
+            let request = arena::request("x", &tokens[n as usize % tokens.len()], "argocd:app-0", "p0");
+            bytes.extend_from_slice(request.as_bytes());
+        });
+        let another = large::token(&world.provider, users - 1)?;
+        let warm_up = super::generator::same(arena::request("x", &another, "argocd:app-0", "p0"));
+        lane(&candidate, &warm_up, Pace::Count(NEW_TOKENS as u64)).measure().await?;
+        let lane = lane(&candidate, &requests, Pace::Count(NEW_TOKENS as u64));
+        let (new, known) = (lane.measure().await?.cpu, lane.measure().await?.cpu);
+        costs.push(new.saturating_sub(known));
+    }
+    costs.sort();
+    let cost = costs[costs.len() / 2];
+    let limit = Duration::from_micros(100);
+    let what = "CPU of an SSO token's first request (RS256, 40 groups) above that of the next";
+    Ok(Row::new(what, "≤ 100 µs", micros(cost), cost <= limit).value("ours", micros(cost)))
+}
