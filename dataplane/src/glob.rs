@@ -1,15 +1,18 @@
 //! Globs as Argo CD's policies and projects use them: `*`, `?`, `[a-c]`, `[!a]`, `{a,b}` and `\`.
 //!
 //! A star crosses every character, `/` included. A pattern that cannot be read matches nothing.
+//!
+//! A text is matched by the set of places in it that the pattern may have reached, one node of the pattern after the
+//! other: no pattern takes more steps than it has nodes times the text has characters.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use crate::effort::{Effort, Exhausted};
 
-/// Memory that one compiled pattern may take. A pattern past it is an error where it is evaluated.
-const SIZE_LIMIT: usize = 1 << 20;
 /// Depth of nested braces, so that no input can exhaust the stack.
 const MAX_DEPTH: usize = 16;
+/// Bytes that are compared in one step.
+const BYTES_IN_A_STEP: usize = 16;
 
 #[derive(Debug, Clone)]
 pub struct Glob(Matcher);
@@ -21,14 +24,9 @@ enum Matcher {
     Prefix(Box<str>),
     /// `prefix*suffix`. The two may overlap in the text (`a/*/b` matches `a/b`), as in Argo CD.
     Around(Box<str>, Box<str>),
-    Regex(Regex),
+    Nodes(Arc<[Node]>),
     Nothing,
-    TooLarge,
 }
-
-/// The pattern is too large to be evaluated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLarge;
 
 impl Glob {
     pub fn new(pattern: &str) -> Self {
@@ -43,33 +41,34 @@ impl Glob {
             [Node::Text(prefix), Node::Star, Node::Text(suffix)] => {
                 Matcher::Around(prefix.as_str().into(), suffix.as_str().into())
             }
-            nodes => to_regex(nodes),
+            _ => Matcher::Nodes(nodes.into()),
         })
     }
 
-    /// Whether the whole text matches; a pattern that is too large to be evaluated never does.
+    /// Whether the whole text matches. One that is too much effort to tell never does.
     pub fn matches(&self, text: &str) -> bool {
-        self.evaluate(text).unwrap_or(false)
+        self.evaluate(text, &mut Effort::default()).unwrap_or(false)
     }
 
-    pub fn evaluate(&self, text: &str) -> Result<bool, TooLarge> {
+    pub(crate) fn evaluate(&self, text: &str, effort: &mut Effort) -> Result<bool, Exhausted> {
+        effort.spend(1)?;
         Ok(match &self.0 {
             Matcher::Any => true,
             Matcher::Literal(literal) => **literal == *text,
             Matcher::Prefix(prefix) => text.starts_with(&**prefix),
             Matcher::Around(prefix, suffix) => text.starts_with(&**prefix) && text.ends_with(&**suffix),
-            Matcher::Regex(regex) => regex.is_match(text),
+            Matcher::Nodes(nodes) => reach(nodes, text, vec![0], effort)?.last() == Some(&text.len()),
             Matcher::Nothing => false,
-            Matcher::TooLarge => return Err(TooLarge),
         })
     }
 
     /// Whether the pattern could be read at all.
     pub fn is_valid(&self) -> bool {
-        !matches!(self.0, Matcher::Nothing | Matcher::TooLarge)
+        !matches!(self.0, Matcher::Nothing)
     }
 }
 
+#[derive(Debug)]
 enum Node {
     Text(String),
     Star,
@@ -78,53 +77,60 @@ enum Node {
     Alternatives(Vec<Vec<Node>>),
 }
 
+#[derive(Debug)]
 enum Class {
     Range(char, char),
     List(String),
 }
 
-fn to_regex(nodes: &[Node]) -> Matcher {
-    let mut source = String::from(r"\A(?s:");
-    write_nodes(nodes, &mut source);
-    source.push_str(r")\z");
-    RegexBuilder::new(&source)
-        .size_limit(SIZE_LIMIT)
-        .dfa_size_limit(SIZE_LIMIT)
-        .build()
-        .map_or(Matcher::TooLarge, Matcher::Regex)
-}
-
-fn write_nodes(nodes: &[Node], out: &mut String) {
-    for node in nodes {
-        match node {
-            Node::Text(text) => out.push_str(&regex::escape(text)),
-            Node::Star => out.push_str(".*"),
-            Node::AnyChar => out.push('.'),
-            Node::Class { negated, items } => {
-                out.push_str(if *negated { "[^" } else { "[" });
-                match items {
-                    Class::Range(low, high) => write_range(*low, *high, out),
-                    Class::List(list) => list.chars().for_each(|c| write_range(c, c, out)),
-                }
-                out.push(']');
-            }
-            Node::Alternatives(alternatives) => {
-                out.push_str("(?:");
-                for (i, alternative) in alternatives.iter().enumerate() {
-                    if i > 0 {
-                        out.push('|');
-                    }
-                    write_nodes(alternative, out);
-                }
-                out.push(')');
-            }
+impl Class {
+    fn contains(&self, c: char) -> bool {
+        match self {
+            Self::Range(low, high) => (*low..=*high).contains(&c),
+            Self::List(list) => list.contains(c),
         }
     }
 }
 
-fn write_range(low: char, high: char, out: &mut String) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, r"\x{{{:x}}}-\x{{{:x}}}", low as u32, high as u32);
+/// Where in the text the nodes may end when they start at one of these places. Places are in order.
+fn reach(nodes: &[Node], text: &str, from: Vec<usize>, effort: &mut Effort) -> Result<Vec<usize>, Exhausted> {
+    let mut places = from;
+    for node in nodes {
+        let Some(first) = places.first().copied() else { break };
+        let steps = match node {
+            Node::Text(literal) => places.len() * (1 + literal.len() / BYTES_IN_A_STEP),
+            Node::Star => text.len() - first,
+            Node::AnyChar => places.len(),
+            Node::Class { items: Class::List(list), .. } => places.len() * (1 + list.len()),
+            Node::Class { .. } | Node::Alternatives(_) => places.len(),
+        };
+        effort.spend(1 + steps)?;
+        let after_char = |place: usize, is_wanted: &dyn Fn(char) -> bool| {
+            text[place..].chars().next().filter(|c| is_wanted(*c)).map(|c| place + c.len_utf8())
+        };
+        places = match node {
+            Node::Text(literal) => {
+                let starts = places.into_iter().filter(|place| text[*place..].starts_with(literal.as_str()));
+                starts.map(|place| place + literal.len()).collect()
+            }
+            Node::Star => (first..=text.len()).filter(|place| text.is_char_boundary(*place)).collect(),
+            Node::AnyChar => places.into_iter().filter_map(|place| after_char(place, &|_| true)).collect(),
+            Node::Class { negated, items } => {
+                let is_wanted = |c| items.contains(c) != *negated;
+                places.into_iter().filter_map(|place| after_char(place, &is_wanted)).collect()
+            }
+            Node::Alternatives(alternatives) => {
+                let mut all = Vec::new();
+                for alternative in alternatives {
+                    all.extend(reach(alternative, text, places.clone(), effort)?);
+                }
+                all.sort_unstable();
+                all.dedup();
+                all
+            }
+        };
+    }
+    Ok(places)
 }
 
 struct Parser<'a> {
@@ -205,3 +211,6 @@ fn push_text(nodes: &mut Vec<Node>, c: char) {
         nodes.push(Node::Text(c.into()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,16 +4,108 @@
 //! Go's Perl classes are ASCII, `[` within a class is a plain character there, `&&`, `--` and `~~` are no set
 //! operations, and `\Q…\E` quotes.
 
+//!
+//! A policy may have thousands of them. Those that are nothing but text are compared as text; of the others the text
+//! that a match must begin with is looked for first.
+
 use std::iter::Peekable;
 use std::str::Chars;
 
-use regex::{Regex, RegexBuilder};
+use crate::effort::{Effort, Exhausted};
 
-const SIZE_LIMIT: usize = 1 << 20;
+/// Memory that one compiled pattern may take.
+const LITE_SIZE_LIMIT: usize = 128 << 10;
+const SIZE_LIMIT: usize = 256 << 10;
 
-/// Compiles a pattern as Go would read it, not anchored; `None` where Go would not.
-pub(crate) fn compile(pattern: &str) -> Option<Regex> {
-    RegexBuilder::new(&translate(pattern)?).size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build().ok()
+/// A compiled pattern, not anchored but where it says so.
+#[derive(Debug)]
+pub(crate) struct Expression {
+    anchored_at_start: bool,
+    anchored_at_end: bool,
+    /// The whole pattern, or what a match begins with.
+    text: Box<str>,
+    /// `None` where there is nothing but the text.
+    engine: Option<Engine>,
+    length: usize,
+}
+
+#[derive(Debug)]
+enum Engine {
+    /// Ready in microseconds.
+    Lite(regex_lite::Regex),
+    /// For Unicode classes, which the other one does not know.
+    Full(regex::Regex),
+}
+
+impl Expression {
+    /// Compiles a pattern as Go would read it; `None` where Go would not, or where it is too large.
+    pub(crate) fn compile(pattern: &str) -> Option<Self> {
+        let (anchored_at_start, rest) = anchor(pattern, str::strip_prefix, '^');
+        let (anchored_at_end, inner) = anchor(rest, str::strip_suffix, '$');
+        // What may be anything and stands at an open end changes nothing.
+        let inner = if anchored_at_end { inner } else { inner.strip_suffix(".*").unwrap_or(inner) };
+        let length = pattern.len();
+        if inner.chars().all(is_literal) {
+            return Some(Self { anchored_at_start, anchored_at_end, text: inner.into(), engine: None, length });
+        }
+        let engine = Engine::compile(&translate(pattern)?)?;
+        let text = beginning(rest).into();
+        Some(Self { anchored_at_start, anchored_at_end: false, text, engine: Some(engine), length })
+    }
+
+    pub(crate) fn matches(&self, text: &str, effort: &mut Effort) -> Result<bool, Exhausted> {
+        effort.spend(1)?;
+        let has_text = match (self.anchored_at_start, self.anchored_at_end) {
+            (true, true) => *text == *self.text,
+            (true, false) => text.starts_with(&*self.text),
+            (false, true) => text.ends_with(&*self.text),
+            (false, false) => text.contains(&*self.text),
+        };
+        let Some(engine) = self.engine.as_ref().filter(|_| has_text) else { return Ok(has_text) };
+        effort.spend(2 * text.len() * self.length)?;
+        Ok(match engine {
+            Engine::Lite(regex) => regex.is_match(text),
+            Engine::Full(regex) => regex.is_match(text),
+        })
+    }
+}
+
+impl Engine {
+    fn compile(pattern: &str) -> Option<Self> {
+        let lite = regex_lite::RegexBuilder::new(pattern).size_limit(LITE_SIZE_LIMIT).build();
+        lite.map(Self::Lite).ok().or_else(|| {
+            let mut full = regex::RegexBuilder::new(pattern);
+            full.size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build().map(Self::Full).ok()
+        })
+    }
+}
+
+/// Whether the pattern has the anchor at one end, and what is left of it.
+fn anchor(pattern: &str, strip: impl Fn(&str, char) -> Option<&str>, anchor: char) -> (bool, &str) {
+    strip(pattern, anchor).map_or((false, pattern), |rest| (true, rest))
+}
+
+/// The text that whatever matches has where the match begins.
+fn beginning(pattern: &str) -> &str {
+    // One of several may begin otherwise.
+    if pattern.contains('|') {
+        return "";
+    }
+    let end = pattern.find(|c| !is_literal(c)).unwrap_or(pattern.len());
+    let literal = &pattern[..end];
+    match pattern[end..].chars().next() {
+        // The last character may be missing.
+        Some('*' | '?' | '{' | '+') => literal.char_indices().last().map_or("", |(last, _)| &literal[..last]),
+        _ => literal,
+    }
+}
+
+fn is_literal(c: char) -> bool {
+    c.is_ascii_alphanumeric()
+        || matches!(
+            c,
+            '-' | '_' | '/' | ':' | '@' | ',' | ' ' | '=' | '%' | '~' | '!' | '"' | '#' | '&' | ';' | '<' | '>'
+        )
 }
 
 fn translate(pattern: &str) -> Option<String> {
@@ -101,3 +193,6 @@ fn class(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
         previous = c;
     }
 }
+
+#[cfg(test)]
+mod tests;

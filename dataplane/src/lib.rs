@@ -18,6 +18,7 @@ pub mod account;
 pub mod application;
 mod body;
 pub mod cluster;
+mod effort;
 pub mod extension;
 pub mod glob;
 mod go_regex;

@@ -338,6 +338,7 @@ where
         tokio::spawn(async move { connection.await.unwrap_or_else(ended) });
         return Ok(Sender::Http2(sender, Arc::new(())));
     }
+    // With room for 100 headers of an answer, which hyper has on its stack.
     let (sender, connection) = http1::handshake(io).await.map_err(|error| error.to_string())?;
     tokio::spawn(async move { connection.with_upgrades().await.unwrap_or_else(ended) });
     Ok(Sender::Http1(sender))

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use e2e::bench::arena::{Arena, raise_file_limit};
+use e2e::bench::scale::Scale;
 use e2e::bench::{Options, requests, streams, table};
 
-const USAGE: &str = "cargo bench -p e2e -- [--only requests,streams] [--seconds N] [--rounds N]";
+const USAGE: &str = "cargo bench -p e2e -- [--only requests,streams,scale] [--seconds N] [--rounds N]";
 
 struct Arguments {
     options: Options,
@@ -40,7 +41,7 @@ impl Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::read()?;
     let options = &arguments.options;
-    raise_file_limit()?;
+    let files = raise_file_limit()?;
     println!("{}", table::heading());
     let arena = Arena::start().await?;
     if arguments.wants("requests") {
@@ -51,7 +52,11 @@ async fn main() -> Result<()> {
     }
     if arguments.wants("streams") {
         streams::downloads(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
-        println!("{}", streams::websockets(&arena).await?.line());
+        println!("{}", streams::websockets(&arena, files).await?.line());
+    }
+    if arguments.wants("scale") {
+        let scale = Scale::start(&arena).await?;
+        scale.run(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
     }
     Ok(())
 }

@@ -25,7 +25,8 @@ impl Usage {
         self.sum(|process| {
             let fields = stat(process)?;
             // utime and stime.
-            let ticks: u32 = fields.get(11..13).context("a short stat")?.iter().filter_map(|f| f.parse::<u32>().ok()).sum();
+            let ticks: u32 =
+                fields.get(11..13).context("a short stat")?.iter().filter_map(|f| f.parse::<u32>().ok()).sum();
             Ok(TICK * ticks)
         })
     }

@@ -1,7 +1,7 @@
 //! Takes inputs whenever they changed, reconciles them, and publishes what came of it: the snapshot to the data
 //! plane, the verdicts to whoever reports them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -16,25 +16,24 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, ProxyExtensions};
 use crate::log::LogLevel;
 use crate::metrics::ControllerMetrics;
 use crate::objects::{self, ObjectKey, ObjectKind, ProxyExtensionObject};
 use crate::reconcile::{Memory, ReconcileOptions, reconcile};
-use crate::registry_hash::registry_hash;
 use crate::verdict::{Place, State, Verdict};
 
 /// What became of every entry at the last reconcile.
 #[derive(Debug)]
 pub struct Report {
     pub reconciled_at: Timestamp,
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<Arc<Verdict>>,
     /// Of the extensions that are served.
     pub hash: String,
     /// Those that are served, with their health.
     pub extensions: Arc<Extensions>,
     /// The objects that the verdicts are about, for those who write to them.
-    proxy_extensions: BTreeMap<ObjectKey, Arc<ProxyExtensionObject>>,
+    proxy_extensions: ProxyExtensions,
     config_maps: BTreeMap<ObjectKey, String>,
 }
 
@@ -94,17 +93,16 @@ impl Controller {
         if self.options.certificate_secret.is_some() {
             self.certificate.set(outcome.certificate().cloned());
         }
-        let mut verdicts = source_verdicts;
+        let mut verdicts: Vec<Arc<Verdict>> = source_verdicts.into_iter().map(Arc::new).collect();
         verdicts.extend(outcome.verdicts);
-        verdicts.extend(self.log_level.follow(inputs, &self.options.namespace));
+        verdicts.extend(self.log_level.follow(inputs, &self.options.namespace).map(Arc::new));
         self.memory = outcome.memory;
-        let hash = registry_hash(&outcome.snapshot);
         let extensions = outcome.snapshot.extensions.clone();
         let changed = self.publish(outcome.snapshot);
         let report = Arc::new(Report {
             reconciled_at: Timestamp::now(),
             verdicts,
-            hash,
+            hash: outcome.registry_hash,
             extensions,
             proxy_extensions: inputs.proxy_extensions.clone(),
             config_maps: inputs.config_maps.iter().map(|(key, map)| (key.clone(), map.uid.clone())).collect(),
@@ -173,22 +171,32 @@ impl Report {
 
     /// The verdicts with how backends do now.
     pub(crate) fn current(&self) -> Vec<Verdict> {
-        let mut verdicts = self.verdicts.clone();
-        for (current, verdict) in verdicts.iter_mut().zip(&self.verdicts) {
+        let current = |verdict: &Arc<Verdict>| {
+            let mut current = Verdict::clone(verdict);
             if let Some(extension) = &mut current.extension {
                 extension.services = self.services(verdict);
             }
-        }
-        verdicts
+            current
+        };
+        self.verdicts.iter().map(current).collect()
     }
 
     /// The ProxyExtensions with what became of them.
-    pub(crate) fn proxy_extensions(&self) -> impl Iterator<Item = (&ObjectKey, &Verdict, &ProxyExtensionObject)> {
-        self.proxy_extensions.iter().filter_map(|(key, object)| {
+    pub(crate) fn proxy_extensions(
+        &self,
+    ) -> impl Iterator<Item = (&ObjectKey, &Arc<Verdict>, &Arc<ProxyExtensionObject>)> {
+        let about_extensions = self.verdicts.iter().filter(|verdict| verdict.extension.is_some());
+        let by_object: HashMap<&str, &Arc<Verdict>> =
+            about_extensions.map(|verdict| (verdict.place.object.as_str(), verdict)).collect();
+        self.proxy_extensions.iter().filter_map(move |(key, object)| {
             let place = objects::describe(ObjectKind::ProxyExtension, key);
-            let about = |verdict: &&Verdict| verdict.extension.is_some() && verdict.place.object == place;
-            self.verdicts.iter().find(about).map(|verdict| (key, verdict, &**object))
+            by_object.get(place.as_str()).map(|verdict| (key, *verdict, object))
         })
+    }
+
+    /// Whether there is such a ProxyExtension.
+    pub(crate) fn is_about(&self, key: &ObjectKey) -> bool {
+        self.proxy_extensions.contains_key(key)
     }
 
     /// A reference to an object by the name that it has in verdicts.
@@ -211,9 +219,10 @@ impl Report {
     }
 
     /// Logs every entry that came, went or is judged otherwise than before.
-    pub(crate) fn log_changes(&self, before: &[Verdict]) {
-        let known: HashMap<&Place, &Verdict> = before.iter().map(|v| (&v.place, v)).collect();
-        for verdict in self.verdicts.iter().filter(|v| known.get(&v.place).is_none_or(|known| known != v)) {
+    pub(crate) fn log_changes(&self, before: &[Arc<Verdict>]) {
+        let (new, old) = (not_among(&self.verdicts, before), not_among(before, &self.verdicts));
+        let known: HashMap<&Place, &Verdict> = old.iter().map(|v| (&v.place, *v)).collect();
+        for verdict in new.iter().filter(|v| known.get(&v.place).is_none_or(|known| known != *v)) {
             let lines = verdict.lines();
             let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
             match verdict.problems.is_empty() {
@@ -221,8 +230,8 @@ impl Report {
                 false => warn!("{}", lines.join("; ")),
             }
         }
-        let now: HashMap<&Place, &Verdict> = self.verdicts.iter().map(|v| (&v.place, v)).collect();
-        for verdict in before.iter().filter(|v| !now.contains_key(&v.place)) {
+        let now: HashSet<&Place> = new.iter().map(|v| &v.place).collect();
+        for verdict in old.iter().filter(|v| !now.contains(&v.place)) {
             match (&verdict.extension, verdict.problems.is_empty()) {
                 (Some(extension), _) => info!("removed   {}  ({})", extension.name, verdict.place),
                 (None, false) => info!("resolved  {}", verdict.place),
@@ -230,4 +239,10 @@ impl Report {
             }
         }
     }
+}
+
+/// Those that are not the very same as one of the others.
+fn not_among<'a>(verdicts: &'a [Arc<Verdict>], others: &[Arc<Verdict>]) -> Vec<&'a Verdict> {
+    let others: HashSet<*const Verdict> = others.iter().map(Arc::as_ptr).collect();
+    verdicts.iter().filter(|verdict| !others.contains(&Arc::as_ptr(verdict))).map(|verdict| &**verdict).collect()
 }

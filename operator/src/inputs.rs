@@ -13,6 +13,9 @@ use crate::objects::{ConfigMap, Object, ObjectKey, ObjectKind, ProxyExtensionObj
 /// Where Argo CD keeps what its components are started with.
 pub const PARAMS_CONFIG: &str = "argocd-cmd-params-cm";
 
+/// Changing one does not copy the others.
+pub type ProxyExtensions = imbl::OrdMap<ObjectKey, Arc<ProxyExtensionObject>>;
+
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inputs {
     pub config_maps: BTreeMap<ObjectKey, ConfigMap>,
@@ -20,7 +23,7 @@ pub struct Inputs {
     pub projects: BTreeMap<ObjectKey, ProjectSource>,
     /// As the snapshot holds them: what did not change is shared from one snapshot to the next.
     pub applications: Applications,
-    pub proxy_extensions: BTreeMap<ObjectKey, Arc<ProxyExtensionObject>>,
+    pub proxy_extensions: ProxyExtensions,
     pub services: BTreeMap<ObjectKey, ServiceObject>,
     /// Objects that extensions refer to and that may not be read.
     pub unreadable: BTreeSet<(ObjectKind, ObjectKey)>,
@@ -65,8 +68,14 @@ impl Inputs {
         }
     }
 
-    /// Makes applications and revocations those of `before` wherever they are the same, so that they are shared.
+    /// Makes applications, extensions and revocations those of `before` wherever they are the same, so that they are
+    /// shared.
     pub fn share_with(&mut self, before: &Self) {
+        for (key, extension) in &before.proxy_extensions {
+            if self.proxy_extensions.get(key) == Some(extension) {
+                self.proxy_extensions.insert(key.clone(), extension.clone());
+            }
+        }
         if self.revoked == before.revoked {
             self.revoked = before.revoked.clone();
         }

@@ -23,15 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is served, and what became of every entry.
 pub(crate) struct Sight {
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) verdicts: Vec<Arc<Verdict>>,
 }
 
 pub(crate) fn folder(folder: &Path, options: &ReconcileOptions) -> Result<Sight> {
     let mut reader = Folder::new(folder, &options.namespace);
-    let (inputs, mut verdicts) =
+    let (inputs, verdicts) =
         reader.read().with_context(|| format!("the folder {} cannot be read", folder.display()))?;
     let outcome = reconcile(inputs, options, &Memory::default());
-    verdicts.extend(outcome.verdicts);
+    let verdicts = verdicts.into_iter().map(Arc::new).chain(outcome.verdicts).collect();
     Ok(Sight { snapshot: outcome.snapshot, verdicts })
 }
 

@@ -5,15 +5,24 @@
 //! refuses. A project's own policy takes part in questions about that project's applications only.
 
 mod csv;
+mod question;
 mod rules;
+mod standing;
 
 use std::sync::{Arc, LazyLock};
 
 pub use csv::CsvError;
+use hashbrown::HashMap;
+use question::Kind;
+pub use question::Question;
 pub use rules::{Effect, MatchMode, Origin, PolicyError, PolicyErrorReason, RuleSet};
-use rules::{Rule, reachable};
+use rules::{Rule, Rules, reachable};
+pub use standing::Standing;
 
-use crate::project::Project;
+use crate::effort::Effort;
+
+/// Rules of one subject beyond which it pays to remember what they said.
+const MANY: usize = 16;
 
 static BUILTIN: &str = include_str!("builtin.csv");
 static BUILTIN_SOURCE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("the built-in policy"));
@@ -76,17 +85,6 @@ pub struct Caller<'a> {
     pub groups: &'a [String],
 }
 
-/// What is asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    pub resource: &'a str,
-    pub action: &'a str,
-    /// Names of one and the same object. A deny of either refuses, an allow of either suffices.
-    pub objects: &'a [&'a str],
-    /// The project that the object belongs to, where the resource is one that belongs to projects.
-    pub project: Option<&'a Project>,
-}
-
 /// The answer, with what decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -107,36 +105,32 @@ impl Decision {
 }
 
 impl Policy {
+    /// What it says of a caller, for [`Policy::answer`].
+    pub fn standing(&self, caller: Caller<'_>) -> Standing {
+        Standing::new(self, caller)
+    }
+
     /// Answers a question; `caller` is `None` where nobody is signed in.
     pub fn decide(&self, caller: Option<Caller<'_>>, question: Question<'_>) -> Decision {
-        let base: &[&RuleSet] = &[&self.rules];
-        let mut asked = Asked { question, denied_by: None };
-        asked
-            .ask(base, &self.default_role, !self.default_role.is_empty())
-            .or_else(|| self.ask_caller(caller?, &mut asked))
-            .or_else(|| asked.ask(base, "", true))
+        self.answer(caller.map(|caller| self.standing(caller)).as_ref(), question)
+    }
+
+    /// The same for a caller whose standing with this policy is known.
+    pub fn answer(&self, caller: Option<&Standing>, question: Question<'_>) -> Decision {
+        let mut asked = Asked::new(question);
+        let default = (!self.default_role.is_empty()).then_some(self.default_role.as_str());
+        default
+            .and_then(|role| self.ask(&mut asked, role))
+            .or_else(|| caller?.ask(&self.rules, &mut asked))
+            .or_else(|| self.ask(&mut asked, ""))
             .unwrap_or(Decision::Refused { denied_by: asked.denied_by })
     }
 
-    fn ask_caller(&self, caller: Caller<'_>, asked: &mut Asked<'_>) -> Option<Decision> {
-        let project = asked.question.project;
-        let project_rules = project.and_then(Project::rules);
-        let layers: Vec<&RuleSet> = std::iter::once(&self.rules).chain(project_rules).collect();
-        if let (Some(project), Some((of, _))) = (project, project_role(caller.user)) {
-            if of != project.name() {
-                return None;
-            }
-            return asked
-                .ask(&layers, &self.default_role, !self.default_role.is_empty())
-                .or_else(|| asked.ask(&layers, caller.user, true));
-        }
-        asked
-            .ask(&layers, &self.default_role, !self.default_role.is_empty())
-            .or_else(|| asked.ask(&layers, caller.user, true))
-            .or_else(|| {
-                let known = |group: &&String| layers.iter().any(|layer| layer.assigns_roles_to(group));
-                caller.groups.iter().filter(known).find_map(|group| asked.ask(&layers, group, true))
-            })
+    fn ask(&self, asked: &mut Asked<'_>, subject: &str) -> Option<Decision> {
+        let reached = reachable(&[&self.rules], subject);
+        let rules: Vec<Arc<Rules>> =
+            reached.into_iter().filter_map(|role| self.rules.rules_of(role)).cloned().collect();
+        asked.ask(subject, &rules)
     }
 }
 
@@ -146,41 +140,80 @@ pub fn project_role(subject: &str) -> Option<(&str, &str)> {
     (!role.contains(':')).then_some((project, role))
 }
 
+/// A question on its way from subject to subject.
 struct Asked<'q> {
     question: Question<'q>,
+    kind: Option<Kind>,
+    effort: Effort,
+    /// What the rules of roles said that have many: other subjects may reach them as well.
+    said: HashMap<*const Rules, Said>,
     denied_by: Option<(String, Origin)>,
 }
 
-impl Asked<'_> {
-    /// Asks for one subject. `Some` when it is allowed.
-    fn ask(&mut self, layers: &[&RuleSet], subject: &str, counts: bool) -> Option<Decision> {
-        if !counts {
-            return None;
-        }
-        let mut allowed_by: Option<&Rule> = None;
-        for name in reachable(layers, subject) {
-            for rule in layers.iter().flat_map(|layer| layer.rules_of(name)) {
-                match self.question.matches(rule) {
-                    Ok(false) => {}
-                    Ok(true) if rule.effect == Effect::Allow => allowed_by = allowed_by.or(Some(rule)),
-                    Ok(true) if rule.effect == Effect::Neither => {}
-                    // A deny, or a rule that cannot be evaluated: this subject gets no yes.
-                    Ok(true) | Err(_) => {
-                        self.denied_by.get_or_insert_with(|| (subject.to_owned(), rule.origin.clone()));
-                        return None;
-                    }
+/// What the rules of one role say.
+#[derive(Clone)]
+enum Said {
+    Nothing,
+    Yes(Origin),
+    /// A deny, or a rule that cannot be evaluated.
+    No(Origin),
+}
+
+impl<'q> Asked<'q> {
+    fn new(question: Question<'q>) -> Self {
+        let kind = Kind::of(&question);
+        Self { question, kind, effort: Effort::default(), said: HashMap::new(), denied_by: None }
+    }
+
+    /// Asks for one subject with the rules that speak of it. `Some` when it is allowed.
+    fn ask(&mut self, subject: &str, rules: &[Arc<Rules>]) -> Option<Decision> {
+        let mut allowed_by = None;
+        for rules in rules {
+            match self.listen(rules) {
+                Said::Nothing => {}
+                Said::Yes(by) => allowed_by = allowed_by.or(Some(by)),
+                // This subject gets no yes.
+                Said::No(by) => {
+                    self.denied_by.get_or_insert_with(|| (subject.to_owned(), by));
+                    return None;
                 }
             }
         }
-        allowed_by.map(|rule| Decision::Allowed { subject: subject.to_owned(), by: rule.origin.clone() })
+        allowed_by.map(|by| Decision::Allowed { subject: subject.to_owned(), by })
     }
-}
 
-impl Question<'_> {
-    fn matches(&self, rule: &Rule) -> Result<bool, rules::Unevaluable> {
+    fn listen(&mut self, rules: &Arc<Rules>) -> Said {
+        let key = Arc::as_ptr(rules);
+        if let Some(said) = self.said.get(&key) {
+            return said.clone();
+        }
+        let (mut said, mut heard) = (Said::Nothing, 0);
+        for rule in rules.about(self.kind) {
+            heard += 1;
+            match (self.matches(rule), rule.effect) {
+                (Ok(false), _) | (Ok(true), Effect::Neither) => {}
+                (Ok(true), Effect::Allow) => {
+                    if matches!(said, Said::Nothing) {
+                        said = Said::Yes(rule.origin.clone());
+                    }
+                }
+                (Ok(true), Effect::Deny) | (Err(_), _) => {
+                    said = Said::No(rule.origin.clone());
+                    break;
+                }
+            }
+        }
+        if heard > MANY {
+            self.said.insert(key, said.clone());
+        }
+        said
+    }
+
+    fn matches(&mut self, rule: &Rule) -> Result<bool, rules::Unevaluable> {
+        let Question { resource, action, objects, .. } = self.question;
         let mut any = false;
-        for object in self.objects {
-            any |= rule.matches(self.resource, self.action, object)?;
+        for object in objects {
+            any |= rule.matches(resource, action, object, &mut self.effort)?;
         }
         Ok(any)
     }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use regex::Regex;
 use thiserror::Error;
 
 use super::csv::{self, CsvError};
+use super::question::Kind;
+use crate::effort::{Effort, Exhausted};
 use crate::glob::Glob;
-use crate::go_regex;
+use crate::go_regex::Expression;
 
 /// How many `g` lines may stand between a subject and the role that holds a rule.
 const MAX_ROLE_DEPTH: usize = 10;
@@ -80,26 +81,32 @@ pub enum Effect {
 #[derive(Debug)]
 enum Pattern {
     Glob(Glob),
-    Regex(Regex),
-    /// No valid regular expression: a rule that is evaluated with it fails.
+    Regex(Expression),
+    /// No valid regular expression, or too large a one: a rule that is evaluated with it fails.
     Invalid,
 }
 
 /// The pattern of a rule cannot be evaluated.
 pub(super) struct Unevaluable;
 
+impl From<Exhausted> for Unevaluable {
+    fn from(Exhausted: Exhausted) -> Self {
+        Self
+    }
+}
+
 impl Pattern {
     fn new(text: &str, mode: MatchMode) -> Self {
         match mode {
             MatchMode::Glob => Self::Glob(Glob::new(text)),
-            MatchMode::Regex => go_regex::compile(text).map_or(Self::Invalid, Self::Regex),
+            MatchMode::Regex => Expression::compile(text).map_or(Self::Invalid, Self::Regex),
         }
     }
 
-    fn matches(&self, text: &str) -> Result<bool, Unevaluable> {
+    fn matches(&self, text: &str, effort: &mut Effort) -> Result<bool, Unevaluable> {
         match self {
-            Self::Glob(glob) => glob.evaluate(text).map_err(|_| Unevaluable),
-            Self::Regex(regex) => Ok(regex.is_match(text)),
+            Self::Glob(glob) => Ok(glob.evaluate(text, effort)?),
+            Self::Regex(expression) => Ok(expression.matches(text, effort)?),
             Self::Invalid => Err(Unevaluable),
         }
     }
@@ -107,15 +114,55 @@ impl Pattern {
 
 impl Rule {
     /// Resource, action and object in this order, each only when the one before matched.
-    pub(super) fn matches(&self, resource: &str, action: &str, object: &str) -> Result<bool, Unevaluable> {
-        Ok(self.resource.matches(resource)? && self.action.matches(action)? && self.object.matches(object)?)
+    pub(super) fn matches(
+        &self,
+        resource: &str,
+        action: &str,
+        object: &str,
+        effort: &mut Effort,
+    ) -> Result<bool, Unevaluable> {
+        Ok(self.is_about(resource, action, effort)? && self.object.matches(object, effort)?)
+    }
+
+    fn is_about(&self, resource: &str, action: &str, effort: &mut Effort) -> Result<bool, Unevaluable> {
+        Ok(self.resource.matches(resource, effort)? && self.action.matches(action, effort)?)
+    }
+}
+
+/// The rules of one subject.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    all: Vec<Rule>,
+    /// Those that may say something about the questions that requests are asked.
+    by_kind: [Vec<usize>; Kind::COUNT],
+}
+
+impl Rules {
+    fn push(&mut self, rule: Rule) {
+        for kind in Kind::ALL {
+            let (resource, action) = kind.resource_and_action();
+            // One that cannot be evaluated refuses, and must be met.
+            if rule.is_about(resource, action, &mut Effort::default()).unwrap_or(true) {
+                self.by_kind[kind as usize].push(self.all.len());
+            }
+        }
+        self.all.push(rule);
+    }
+
+    /// All that may match, in order.
+    pub(super) fn about(&self, kind: Option<Kind>) -> impl Iterator<Item = &Rule> {
+        let (some, all) = match kind {
+            Some(kind) => (self.by_kind[kind as usize].as_slice(), [].as_slice()),
+            None => ([].as_slice(), self.all.as_slice()),
+        };
+        some.iter().map(|i| &self.all[*i]).chain(all)
     }
 }
 
 /// A policy's rules and role assignments.
 #[derive(Debug, Default)]
 pub struct RuleSet {
-    rules: HashMap<String, Vec<Rule>>,
+    rules: HashMap<String, Arc<Rules>>,
     /// `g` lines: what stands on the left → the roles on the right.
     roles: HashMap<String, Vec<Box<str>>>,
 }
@@ -153,7 +200,10 @@ impl RuleSet {
                     },
                     origin: origin(),
                 };
-                self.rules.entry_ref(*subject).or_default().push(rule);
+                // Nobody shares them before the whole text has been read.
+                if let Some(rules) = Arc::get_mut(self.rules.entry_ref(*subject).or_default()) {
+                    rules.push(rule);
+                }
             }
             ["p", ..] => return Err(PolicyErrorReason::PolicyFields),
             ["g", member, role] => self.roles.entry_ref(*member).or_default().push((*role).into()),
@@ -165,8 +215,13 @@ impl RuleSet {
         Ok(())
     }
 
-    pub(super) fn rules_of(&self, subject: &str) -> &[Rule] {
-        self.rules.get(subject).map_or(&[], Vec::as_slice)
+    pub(super) fn rules_of(&self, subject: &str) -> Option<&Arc<Rules>> {
+        self.rules.get(subject)
+    }
+
+    /// Everybody and every role that a line is about.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.keys().chain(self.roles.keys()).map(String::as_str)
     }
 
     /// Whether a `g` line has this name on its left.

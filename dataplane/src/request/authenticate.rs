@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use http::{HeaderName, HeaderValue};
 
 use crate::Refusal;
-use crate::rbac::Caller;
+use crate::rbac::{Caller, Decision, Policy, Question, Standing};
 use crate::server::Worker;
 use crate::snapshot::Snapshot;
 use crate::token::local::{self, Validity};
@@ -30,6 +30,8 @@ struct Identity {
     user: String,
     username: String,
     groups: Vec<String>,
+    /// With the policy under which the token was verified.
+    standing: Option<(Arc<Policy>, Standing)>,
     /// What the backend is told about the caller.
     headers: Vec<(HeaderName, HeaderValue)>,
     validity: Validity,
@@ -52,6 +54,14 @@ impl Authenticated {
 
     pub(super) fn caller(&self) -> Caller<'_> {
         Caller { user: &self.0.user, groups: &self.0.groups }
+    }
+
+    /// The policy's answer for this caller.
+    pub(super) fn ask(&self, policy: &Arc<Policy>, question: Question<'_>) -> Decision {
+        match &self.0.standing {
+            Some((of, standing)) if Arc::ptr_eq(of, policy) => policy.answer(Some(standing), question),
+            _ => policy.decide(Some(self.caller()), question),
+        }
     }
 
     pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
@@ -98,7 +108,8 @@ pub(super) async fn identify(snapshot: &Snapshot, token: &str) -> Result<Authent
 
 /// Somebody whose token would say this, for explanations only: no request is served for them.
 pub(super) fn suppose(user: &str, groups: &[String]) -> Result<Authenticated, Refusal> {
-    identity("", user.to_owned(), user.to_owned(), groups.to_vec(), Validity::default(), None)
+    let said = Said { user: user.to_owned(), username: user.to_owned(), groups: groups.to_vec() };
+    identity("", said, Validity::default(), None, None)
 }
 
 async fn verify(snapshot: &Snapshot, token: &str, now: f64) -> Result<Authenticated, Refusal> {
@@ -109,22 +120,31 @@ async fn verify(snapshot: &Snapshot, token: &str, now: f64) -> Result<Authentica
     }
     let scopes = snapshot.policy.as_ref().map(|policy| policy.scopes()).unwrap_or_default();
     let groups = claims.groups(scopes);
-    identity(token, claims.user().to_owned(), username(&claims), groups, validity, keys)
+    let said = Said { user: claims.user().to_owned(), username: username(&claims), groups };
+    identity(token, said, validity, keys, snapshot.policy.as_ref())
+}
+
+/// What a token says of its bearer.
+struct Said {
+    user: String,
+    username: String,
+    groups: Vec<String>,
 }
 
 fn identity(
     token: &str,
-    user: String,
-    username: String,
-    groups: Vec<String>,
+    said: Said,
     validity: Validity,
     keys: Option<Arc<Keys>>,
+    policy: Option<&Arc<Policy>>,
 ) -> Result<Authenticated, Refusal> {
+    let Said { user, username, groups } = said;
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let headers = identity_headers(&user, &username, &groups)?;
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let token = token.into();
-    Ok(Authenticated(Arc::new(Identity { id, token, user, username, groups, headers, validity, keys })))
+    let standing = policy.map(|policy| (policy.clone(), policy.standing(Caller { user: &user, groups: &groups })));
+    Ok(Authenticated(Arc::new(Identity { id, token, user, username, groups, standing, headers, validity, keys })))
 }
 
 async fn verify_claims(

@@ -117,7 +117,14 @@ fn check<'a>(
 /// A yes of RBAC, and what said it.
 pub(super) struct Allowed {
     pub(super) object: String,
-    pub(super) by: String,
+    subject: String,
+    by: rbac::Origin,
+}
+
+impl Allowed {
+    pub(super) fn by(&self) -> String {
+        shown(&self.subject, &self.by)
+    }
 }
 
 /// The object is `<project>/<name>`; of an application outside Argo CD's namespace it is also
@@ -134,12 +141,10 @@ pub(super) fn may_get_application(
         .then(|| format!("{}/{}/{}", asked.project, asked.namespace, asked.name));
     let objects: Vec<&str> = std::iter::once(short.as_str()).chain(long.as_deref()).collect();
     let question = Question { resource: "applications", action: "get", objects: &objects, project };
-    match policy.decide(Some(caller.caller()), question) {
-        rbac::Decision::Allowed { subject, by } => {
-            Ok(Allowed { object: long.unwrap_or(short), by: shown((subject, by)) })
-        }
+    match caller.ask(policy, question) {
+        rbac::Decision::Allowed { subject, by } => Ok(Allowed { object: long.unwrap_or(short), subject, by }),
         rbac::Decision::Refused { denied_by } => {
-            Err(Refusal::ApplicationNotAllowed { object: long.unwrap_or(short), denied_by: denied_by.map(shown) })
+            Err(Refusal::ApplicationNotAllowed { object: long.unwrap_or(short), denied_by: why(denied_by) })
         }
     }
 }
@@ -147,12 +152,10 @@ pub(super) fn may_get_application(
 pub(super) fn may_invoke(snapshot: &Snapshot, caller: &Authenticated, extension: &str) -> Result<Allowed, Refusal> {
     let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
     let question = Question { resource: "extensions", action: "invoke", objects: &[extension], project: None };
-    match policy.decide(Some(caller.caller()), question) {
-        rbac::Decision::Allowed { subject, by } => {
-            Ok(Allowed { object: extension.to_owned(), by: shown((subject, by)) })
-        }
+    match caller.ask(policy, question) {
+        rbac::Decision::Allowed { subject, by } => Ok(Allowed { object: extension.to_owned(), subject, by }),
         rbac::Decision::Refused { denied_by } => {
-            Err(Refusal::ExtensionNotAllowed { extension: extension.to_owned(), denied_by: denied_by.map(shown) })
+            Err(Refusal::ExtensionNotAllowed { extension: extension.to_owned(), denied_by: why(denied_by) })
         }
     }
 }
@@ -190,7 +193,11 @@ pub(super) fn permitted_cluster<'a>(
     if permitted { Ok(cluster) } else { Err(Refusal::DestinationNotPermitted) }
 }
 
-fn shown((subject, origin): (String, rbac::Origin)) -> String {
+fn why(denied_by: Option<(String, rbac::Origin)>) -> Option<String> {
+    denied_by.map(|(subject, origin)| shown(&subject, &origin))
+}
+
+fn shown(subject: &str, origin: &rbac::Origin) -> String {
     format!("{origin} (asked for {subject:?})")
 }
 

@@ -112,7 +112,7 @@ pub async fn explain(snapshot: &Snapshot, who: Who<'_>, call: Call<'_>) -> Expla
 
 fn application_steps(snapshot: &Snapshot, caller: &Authenticated, asked: ApplicationRef<'_>, steps: &mut Vec<Step>) {
     let allowed = authorize::may_get_application(snapshot, caller, asked);
-    note(steps, "RBAC applications", allowed.as_ref().map(|a| format!("applications, get, {}: {}", a.object, a.by)));
+    note(steps, "RBAC applications", allowed.as_ref().map(|a| format!("applications, get, {}: {}", a.object, a.by())));
     let watched = authorize::is_watched(snapshot, asked);
     note(steps, "application's namespace", watched.as_ref().map(|()| asked.namespace.to_owned()));
     let application = snapshot.applications.get(asked.application).ok_or(Refusal::UnknownApplication);
@@ -132,7 +132,7 @@ fn application_steps(snapshot: &Snapshot, caller: &Authenticated, asked: Applica
 
 fn extension_steps(snapshot: &Snapshot, caller: &Authenticated, call: Call<'_>, steps: &mut Vec<Step>) {
     let allowed = authorize::may_invoke(snapshot, caller, call.extension);
-    note(steps, "RBAC extensions", allowed.as_ref().map(|a| format!("extensions, invoke, {}: {}", a.object, a.by)));
+    note(steps, "RBAC extensions", allowed.as_ref().map(|a| format!("extensions, invoke, {}: {}", a.object, a.by())));
     let extension = snapshot.extensions.get(call.extension).ok_or(Refusal::UnknownExtension);
     note(
         steps,

@@ -12,6 +12,7 @@ mod exchange;
 pub mod explain;
 mod forward;
 mod path;
+mod relay;
 mod rewrite;
 mod stream;
 mod upgrade;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::exchange::Exchange;
+use super::relay::relay;
 use super::rewrite;
 use super::stream::Ask;
 use crate::Refusal;
@@ -87,7 +88,7 @@ async fn join(worker: Arc<Worker>, tunnel: Tunnel, mut exchange: Exchange) {
     let mut backend = Watched { stream: TokioIo::new(backend), activity: &activity };
     let refusal = tokio::select! {
         // Either side may simply go away; there is nobody to tell.
-        _ = tokio::io::copy_bidirectional(&mut caller, &mut backend) => return,
+        _ = relay(&mut caller, &mut backend) => return,
         () = worker.draining_ended() => return debug!("closed a WebSocket: the proxy stops"),
         refusal = ask.refused(&worker) => refusal,
         () = activity.ceases_for(idle_timeout) => Refusal::StreamIdle,

@@ -28,6 +28,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// connection holds them all, so that one whose backend does not read stops no other.
 const HTTP2_STREAMS: u32 = 128;
 const HTTP2_STREAM_WINDOW: u32 = 128 << 10;
+/// Of a request. hyper reserves room for them with each, so that more would cost every request.
+const MAX_HEADERS: usize = 200;
 /// A token with many groups fills many cookies.
 const HTTP2_HEADER_BYTES: u32 = 256 << 10;
 
@@ -82,7 +84,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::backend::Backend;
@@ -15,7 +15,7 @@ use super::peers::{Candidate, EXTENSION, Peer, SOCKETS};
 
 /// Applications of the large world.
 pub const APPLICATIONS: usize = 5_000;
-/// Files that one process of the bench may need.
+/// Files that one process of the bench needs at most.
 const FILES: u64 = 50_000;
 
 /// Ends with all its parts when dropped.
@@ -49,14 +49,16 @@ impl Arena {
 pub async fn world(backend: &Peer, sockets: &Backend) -> Result<World> {
     let world = World::start().await?;
     world.write_extension(EXTENSION, &format!("http://{}", backend.candidate.address), "")?;
-    world.write_extension(SOCKETS, &sockets.url(), "")?;
+    for name in SOCKETS {
+        world.write_extension(name, &sockets.url(), "")?;
+    }
     Ok(world)
 }
 
 /// The same with many applications, projects and policy lines.
-pub async fn large_world(backend: &Peer, sockets: &Backend) -> Result<World> {
+pub async fn large_world(backend: &Peer, sockets: &Backend, applications: usize) -> Result<World> {
     let world = world(backend, sockets).await?;
-    large::extend(&world, APPLICATIONS)?;
+    large::extend(&world, applications)?;
     Ok(world)
 }
 
@@ -66,7 +68,7 @@ pub fn serve(world: &World) -> Result<Program> {
 }
 
 pub fn candidate(program: &Program) -> Candidate {
-    Candidate { name: "ours", address: program.address, usage: program.usage() }
+    Candidate { name: "ours", address: program.address, sockets: program.address, usage: program.usage() }
 }
 
 /// A request of alice for the application `guestbook`.
@@ -81,18 +83,12 @@ pub fn request(path: &str, token: &str, application: &str, project: &str) -> Str
     )
 }
 
-/// Lets this process and those that it starts have as many files open as the bench needs.
-pub fn raise_file_limit() -> Result<()> {
+/// Lets this process and those that it starts have as many files open as the system permits. How many that are.
+pub fn raise_file_limit() -> Result<u64> {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= FILES) {
-        return Ok(());
-    }
-    let maximum = limit.maximum.map(|maximum| maximum.max(FILES));
-    let raised = Rlimit { current: Some(FILES), maximum };
-    if setrlimit(Resource::Nofile, raised).is_err() {
-        bail!("{FILES} files must be open at one time: run `ulimit -n {FILES}` first, or this as root");
-    }
-    Ok(())
+    let files = limit.maximum.unwrap_or(FILES).min(FILES);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: limit.maximum })?;
+    Ok(files)
 }
 
 /// A program that was given by its path.

@@ -37,9 +37,7 @@ pub fn projects() -> Vec<Value> {
 }
 
 pub fn application(i: usize) -> Value {
-    let resource = |i: usize| {
-        json!({"kind": "Deployment", "name": format!("d{i}"), "namespace": "x", "status": "Synced", "version": "v1", "group": "apps"})
-    };
+    let resource = |i: usize| json!({"kind": "Deployment", "name": format!("d{i}"), "namespace": "x", "status": "Synced", "version": "v1", "group": "apps"});
     let project = i % PROJECTS;
     json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",

@@ -11,6 +11,7 @@ pub mod large;
 pub mod measure;
 pub mod peers;
 pub mod requests;
+pub mod scale;
 pub mod streams;
 pub mod table;
 

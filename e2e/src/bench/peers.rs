@@ -14,9 +14,10 @@ use crate::tools;
 use crate::usage::Usage;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The names of the extensions, which the others know by their paths alone: one for requests, one for WebSockets.
+/// The extension for requests.
 pub const EXTENSION: &str = "bench";
-pub const SOCKETS: &str = "sockets";
+/// Extensions for WebSockets: several, since one alone may not take all the files that the process may open.
+pub const SOCKETS: [&str; 4] = ["sockets-0", "sockets-1", "sockets-2", "sockets-3"];
 /// Answers that the backend serves out of files, besides the small one at every other path.
 pub const FILES: [(&str, usize); 2] = [("1MB", 1 << 20), ("100MB", 100 << 20)];
 
@@ -25,6 +26,8 @@ pub const FILES: [(&str, usize); 2] = [("1MB", 1 << 20), ("100MB", 100 << 20)];
 pub struct Candidate {
     pub name: &'static str,
     pub address: SocketAddr,
+    /// Where WebSockets are opened.
+    pub sockets: SocketAddr,
     pub usage: Usage,
 }
 
@@ -61,8 +64,8 @@ impl Peer {
              proxy_set_header X-Forwarded-For $remote_addr;";
         let server = format!(
             "location /extensions/{EXTENSION}/ {{ {headers} proxy_set_header Connection \"\"; proxy_pass http://small/; }}\n\
-             location /extensions/{SOCKETS}/ {{ {headers} proxy_set_header Connection Upgrade; \
-             proxy_set_header Upgrade websocket; proxy_pass http://sockets/; }}"
+             location ~ ^/extensions/sockets-[0-9]/ {{ {headers} proxy_set_header Connection Upgrade; \
+             proxy_set_header Upgrade websocket; rewrite ^/extensions/[^/]*(/.*) $1 break; proxy_pass http://sockets; }}"
         );
         let http = upstream("small", backend) + &upstream("sockets", websockets);
         Self::nginx("nginx", &http, &server).await
@@ -74,8 +77,8 @@ impl Peer {
         let path = folder.path().display();
         // A worker may not enter a folder that only root may.
         let configuration = format!(
-            "worker_processes 1; daemon off; user root; worker_rlimit_nofile 100000; pid {path}/pid; error_log {path}/log;\n\
-             events {{ worker_connections 50000; }}\n\
+            "worker_processes 1; daemon off; user root; pid {path}/pid; error_log {path}/log;\n\
+             events {{ worker_connections 20000; }}\n\
              http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; sendfile on;\n\
              proxy_read_timeout 3600s; proxy_temp_path {path}/p; client_body_temp_path {path}/b; \
              fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n\
@@ -88,37 +91,38 @@ impl Peer {
         Self::start(name, address, folder, &mut command).await
     }
 
-    /// A HAProxy that does the same.
+    /// A HAProxy that does the same. WebSockets have an address of their own, so that requests cost no choice.
     pub async fn haproxy(backend: SocketAddr, websockets: SocketAddr) -> Result<Self> {
         let folder = TempDir::new()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let [address, sockets] = [free_port()?, free_port()?].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let frontend = |name: &str, address: SocketAddr| {
+            format!(
+                "frontend {name}\n  bind {address}\n  http-request del-header Cookie\n  http-request del-header Authorization\n\
+                 \x20 http-request set-header Argocd-Username alice\n  http-request set-header Argocd-Namespace argocd\n\
+                 \x20 http-request set-header X-Forwarded-For %[src]\n\
+                 \x20 http-request replace-path /extensions/[^/]*/(.*) /\\1\n  default_backend to-{name}\n"
+            )
+        };
         let configuration = format!(
-            "global\n  nbthread 1\n  maxconn 30000\n\
+            "global\n  nbthread 1\n  maxconn 9900\n\
              defaults\n  mode http\n  timeout connect 2s\n  timeout client 3600s\n  timeout server 3600s\n  timeout tunnel 3600s\n  http-reuse always\n\
-             frontend f\n  bind {address}\n  http-request del-header Cookie\n  http-request del-header Authorization\n\
-             \x20 http-request set-header Argocd-Username alice\n  http-request set-header Argocd-Namespace argocd\n\
-             \x20 http-request set-header X-Forwarded-For %[src]\n\
-             \x20 use_backend sockets if {{ path_beg /extensions/{SOCKETS}/ }}\n\
-             \x20 default_backend small\n\
-             backend small\n  http-request replace-path /extensions/{EXTENSION}/(.*) /\\1\n  server s {backend}\n\
-             backend sockets\n  http-request replace-path /extensions/{SOCKETS}/(.*) /\\1\n  server s {websockets}\n"
+             {}{}backend to-requests\n  server s {backend}\nbackend to-sockets\n  server s {websockets}\n",
+            frontend("requests", address),
+            frontend("sockets", sockets),
         );
         let file = folder.path().join("haproxy.cfg");
         fs::write(&file, configuration)?;
         let mut command = Command::new(tools::system("haproxy")?);
         command.arg("-db").arg("-f").arg(&file);
-        Self::start("HAProxy", address, folder, &mut command).await
+        let mut haproxy = Self::start("HAProxy", address, folder, &mut command).await?;
+        haproxy.candidate.sockets = sockets;
+        Ok(haproxy)
     }
 
-    async fn start(
-        name: &'static str,
-        address: SocketAddr,
-        folder: TempDir,
-        command: &mut Command,
-    ) -> Result<Self> {
+    async fn start(name: &'static str, address: SocketAddr, folder: TempDir, command: &mut Command) -> Result<Self> {
         let mut process = Process::start(command, &folder.path().join("output"))?;
         process.listening(address, PATIENCE).await.with_context(|| format!("starting {name}"))?;
-        let candidate = Candidate { name, address, usage: Usage::of(process.id()) };
+        let candidate = Candidate { name, address, sockets: address, usage: Usage::of(process.id()) };
         Ok(Self { candidate, _process: process, _folder: folder })
     }
 }

@@ -73,7 +73,7 @@ pub async fn latency(arena: &Arena, simple: &[Samples; 3], options: &Options) ->
 
 /// Single sign-on, many groups, a large world: one caller again and again, and everybody for everything.
 pub async fn large(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
-    let world = arena::large_world(&arena.backend, &arena.sockets).await?;
+    let world = arena::large_world(&arena.backend, &arena.sockets, APPLICATIONS).await?;
     let program = arena::serve(&world)?;
     let large = arena::candidate(&program);
     let pace = Pace::For(options.time);

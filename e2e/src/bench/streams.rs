@@ -14,11 +14,13 @@ use super::arena::{self, Arena};
 use super::generator::Pace;
 use super::measure::{Lane, Sample, rounds};
 use super::peers::{Candidate, FILES, SOCKETS};
-use super::table::{Row, megabytes};
+use super::table::{self, Row, megabytes};
 
 /// Downloads at one time.
 const CONNECTIONS: usize = 4;
 const WEBSOCKETS: usize = 10_000;
+/// Files that a process needs besides.
+const OTHER_FILES: usize = 1_000;
 const OPENED_AT_ONCE: usize = 50;
 
 pub async fn downloads(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
@@ -45,22 +47,29 @@ pub async fn downloads(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Memory that each WebSocket takes of the proxy.
-pub async fn websockets(arena: &Arena) -> Result<Row> {
+/// Memory that each WebSocket takes of the proxy. Fewer are opened where the system permits fewer files, of which this
+/// process and the proxy need two for each.
+pub async fn websockets(arena: &Arena, files: u64) -> Result<Row> {
+    let count = WEBSOCKETS.min((usize::try_from(files)?.saturating_sub(OTHER_FILES)) / 2);
     let token = arena.world.token()?;
-    let ours = memory_of_each(&arena.ours, &token).await?;
-    let haproxy = memory_of_each(&arena.haproxy.candidate, &token).await?;
-    let nginx = memory_of_each(&arena.nginx.candidate, &token).await?;
+    let ours = memory_of_each(&arena.ours, &token, count).await?;
+    let haproxy = memory_of_each(&arena.haproxy.candidate, &token, count).await?;
+    let nginx = memory_of_each(&arena.nginx.candidate, &token, count).await?;
     let kilobytes = |bytes: u64| format!("{:.1} KB", bytes as f64 / 1024.0);
-    let row = Row::new("memory of each of 10,000 idle WebSockets", "≤ 12 KB", kilobytes(ours), ours <= 12 << 10);
+    let row = Row::new(
+        &format!("memory of each of {} idle WebSockets", table::count(count as f64)),
+        "≤ 12 KB",
+        kilobytes(ours),
+        ours <= 12 << 10,
+    );
     Ok(row.value("ours", kilobytes(ours)).value("HAProxy", kilobytes(haproxy)).value("nginx", kilobytes(nginx)))
 }
 
-async fn memory_of_each(candidate: &Candidate, token: &str) -> Result<u64> {
+async fn memory_of_each(candidate: &Candidate, token: &str, count: usize) -> Result<u64> {
     let before = candidate.usage.resident()?;
-    let mut sockets = Vec::with_capacity(WEBSOCKETS);
-    while sockets.len() < WEBSOCKETS {
-        let opening = (0..OPENED_AT_ONCE).map(|_| open(candidate, token));
+    let mut sockets = Vec::with_capacity(count);
+    while sockets.len() < count {
+        let opening = (0..OPENED_AT_ONCE).map(|i| open(candidate, SOCKETS[i % SOCKETS.len()], token));
         for socket in futures_util::future::join_all(opening).await {
             sockets.push(socket.context(candidate.name)?);
         }
@@ -68,12 +77,12 @@ async fn memory_of_each(candidate: &Candidate, token: &str) -> Result<u64> {
     // What was only needed to open them is given back by then.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let held = candidate.usage.resident()?.saturating_sub(before);
-    Ok(held / WEBSOCKETS as u64)
+    Ok(held / sockets.len() as u64)
 }
 
 /// Opens one, with its first message received.
-async fn open(candidate: &Candidate, token: &str) -> Result<WebSocketStream<TcpStream>> {
-    let mut socket = websocket::open(candidate.address, &format!("/extensions/{SOCKETS}/ws"), token, &[]).await?;
+async fn open(candidate: &Candidate, extension: &str, token: &str) -> Result<WebSocketStream<TcpStream>> {
+    let mut socket = websocket::open(candidate.sockets, &format!("/extensions/{extension}/ws"), token, &[]).await?;
     socket.next().await.context("closed at once")??;
     Ok(socket)
 }

@@ -1,6 +1,6 @@
 //! The registry of extensions out of both sources. A name counts once: `argocd-cm` first, then the older object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crds::draft::BackendDraft;
@@ -14,42 +14,108 @@ use dataplane::extension::{
 use super::backend::{self, Owner};
 use super::extension_config::{self, ReadableTexts};
 use super::{CONFIG, World, config_map};
-use crate::objects::{self, ObjectKey, ObjectKind, ProxyExtensionObject};
+use crate::inputs::Inputs;
+use crate::objects::{self, ConfigMap, ObjectKey, ObjectKind, ProxyExtensionObject, Secret, ServiceObject};
+use crate::registry_hash::Digest;
 use crate::verdict::{ExtensionReport, Place, State, Verdict};
 
-pub(super) fn read(
-    world: &World<'_>,
-    readable: &mut ReadableTexts,
-    before: Option<&Snapshot>,
-    verdicts: &mut Vec<Verdict>,
-) -> Extensions {
-    let mut registry = Registry { world, before, extensions: Extensions::new(), owners: BTreeMap::new(), verdicts };
-    let namespace = world.options.namespace.as_str();
-    let empty = BTreeMap::new();
-    let config = world.inputs.config(namespace, CONFIG).unwrap_or(&empty);
-    let object = config_map(namespace, CONFIG);
-    let (entries, findings) = extension_config::read(config, world.references, readable);
-    for finding in findings {
-        registry.verdicts.push(Verdict::on(Place::new(object.as_str(), finding.key), vec![finding.problem]));
+/// What a run came to.
+pub(super) struct Read {
+    pub(super) extensions: Arc<Extensions>,
+    pub(super) verdicts: Vec<Arc<Verdict>>,
+    /// Of the extensions that are served.
+    pub(super) digest: Digest,
+    pub(super) judged: Judged,
+}
+
+pub(super) fn read(world: &World<'_>, readable: &mut ReadableTexts, before: Option<&Snapshot>, known: &Judged) -> Read {
+    let judge = Judge { world, before };
+    let (known, dependencies) = match &known.dependencies {
+        Some(dependencies) if dependencies.are_those_of(world.inputs) => (Some(known), dependencies.clone()),
+        _ => (None, Arc::new(Dependencies::of(world.inputs))),
+    };
+    let config = known.and_then(|known| known.config.clone());
+    let config = config.unwrap_or_else(|| Arc::new(judge.config(readable)));
+    let mut written: Vec<_> = world.inputs.proxy_extensions.iter().collect();
+    written.sort_by(|(a, x), (b, y)| (&x.created, a).cmp(&(&y.created, b)));
+    let judgements = written.into_iter().map(|(key, object)| {
+        let id = Arc::as_ptr(object) as usize;
+        let judgement = known.and_then(|known| known.objects.get(&id)).cloned();
+        (id, judgement.unwrap_or_else(|| Arc::new(judge.object(key, object))))
+    });
+    let objects: Vec<(usize, Arc<Judgement>)> = judgements.collect();
+
+    let mut registry = Registry::default();
+    registry.verdicts.extend(config.findings.iter().cloned());
+    config.entries.iter().for_each(|judgement| registry.add(judgement));
+    objects.iter().for_each(|(_, judgement)| registry.add(judgement));
+    let Registry { extensions, verdicts, digest, .. } = registry;
+    let extensions = match before.map(|before| &before.extensions) {
+        Some(before) if are_same(before, &extensions) => before.clone(),
+        _ => Arc::new(extensions),
+    };
+    let objects = objects.into_iter().collect();
+    let judged = Judged { dependencies: Some(dependencies), config: Some(config), objects };
+    Read { extensions, verdicts, digest, judged }
+}
+
+fn are_same(before: &Extensions, now: &Extensions) -> bool {
+    let is_known =
+        |(name, extension): (&Arc<str>, _)| before.get(name).is_some_and(|known| Arc::ptr_eq(known, extension));
+    before.len() == now.len() && now.iter().all(is_known)
+}
+
+/// What became of the extensions, to be kept for as long as nothing changes that they depend on: of a thousand only
+/// those are looked at again that changed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Judged {
+    dependencies: Option<Arc<Dependencies>>,
+    config: Option<Arc<JudgedConfig>>,
+    /// By the address of the object, which each keeps from being another's.
+    objects: HashMap<usize, Arc<Judgement>>,
+}
+
+/// Everything that an extension's meaning depends on besides what it says itself.
+#[derive(Debug)]
+struct Dependencies {
+    config_maps: BTreeMap<ObjectKey, ConfigMap>,
+    secrets: BTreeMap<ObjectKey, Secret>,
+    services: BTreeMap<ObjectKey, ServiceObject>,
+    unreadable: BTreeSet<(ObjectKind, ObjectKey)>,
+}
+
+impl Dependencies {
+    fn of(inputs: &Inputs) -> Self {
+        Self {
+            config_maps: inputs.config_maps.clone(),
+            secrets: inputs.secrets.clone(),
+            services: inputs.services.clone(),
+            unreadable: inputs.unreadable.clone(),
+        }
     }
-    for entry in entries {
-        registry.add(Entry {
-            place: Place::new(object.as_str(), entry.place),
-            owner: Owner { namespace, origin: Origin::ArgoCdConfigMap },
-            name: entry.name,
-            scope: Scope::Application,
-            projects: None,
-            backend: entry.backend,
-            problems: entry.problems,
-        });
+
+    fn are_those_of(&self, inputs: &Inputs) -> bool {
+        self.config_maps == inputs.config_maps
+            && self.secrets == inputs.secrets
+            && self.services == inputs.services
+            && self.unreadable == inputs.unreadable
     }
-    let mut objects: Vec<_> = world.inputs.proxy_extensions.iter().collect();
-    objects.sort_by(|(a, x), (b, y)| (&x.created, a).cmp(&(&y.created, b)));
-    for (key, object) in objects {
-        let entry = entry(world, key, object);
-        registry.add(entry);
-    }
-    registry.extensions
+}
+
+/// The extensions of `argocd-cm`.
+#[derive(Debug)]
+struct JudgedConfig {
+    findings: Vec<Arc<Verdict>>,
+    entries: Vec<Judgement>,
+}
+
+/// An extension by itself, whoever else has its name.
+#[derive(Debug)]
+struct Judgement {
+    _object: Option<Arc<ProxyExtensionObject>>,
+    /// Where it can be served.
+    extension: Option<(Arc<Extension>, Digest)>,
+    verdict: Arc<Verdict>,
 }
 
 /// An extension as it is written, wherever that is.
@@ -93,17 +159,71 @@ fn entry<'a>(world: &World<'_>, key: &'a ObjectKey, object: &ProxyExtensionObjec
     }
 }
 
+/// Who gets which name.
+#[derive(Default)]
 struct Registry<'a> {
-    world: &'a World<'a>,
-    before: Option<&'a Snapshot>,
     extensions: Extensions,
     /// Where each served name stands.
-    owners: BTreeMap<String, Place>,
-    verdicts: &'a mut Vec<Verdict>,
+    owners: HashMap<&'a str, &'a Place>,
+    verdicts: Vec<Arc<Verdict>>,
+    digest: Digest,
 }
 
-impl Registry<'_> {
-    fn add(&mut self, entry: Entry<'_>) {
+impl<'a> Registry<'a> {
+    fn add(&mut self, judgement: &'a Judgement) {
+        let Some((extension, digest)) = &judgement.extension else {
+            return self.verdicts.push(judgement.verdict.clone());
+        };
+        let name = &extension.settings.name;
+        if let Some(owner) = self.owners.get(&**name) {
+            let message = format!("{owner} has this name already and is served; rename or remove one of them");
+            let mut verdict = Verdict::clone(&judgement.verdict);
+            verdict.problems.push(Problem::error("name", message).because(Reason::NameConflict));
+            verdict.state = State::Conflicted;
+            return self.verdicts.push(Arc::new(verdict));
+        }
+        self.owners.insert(name, &judgement.verdict.place);
+        self.extensions.insert(name.clone(), extension.clone());
+        self.digest.add(digest);
+        self.verdicts.push(judgement.verdict.clone());
+    }
+}
+
+struct Judge<'a> {
+    world: &'a World<'a>,
+    before: Option<&'a Snapshot>,
+}
+
+impl Judge<'_> {
+    fn config(&self, readable: &mut ReadableTexts) -> JudgedConfig {
+        let world = self.world;
+        let namespace = world.options.namespace.as_str();
+        let empty = BTreeMap::new();
+        let config = world.inputs.config(namespace, CONFIG).unwrap_or(&empty);
+        let object = config_map(namespace, CONFIG);
+        let (entries, findings) = extension_config::read(config, world.references, readable);
+        let place = |entry: String| Place::new(object.as_str(), entry);
+        let entries = entries.into_iter().map(|entry| {
+            self.judge(Entry {
+                place: place(entry.place),
+                owner: Owner { namespace, origin: Origin::ArgoCdConfigMap },
+                name: entry.name,
+                scope: Scope::Application,
+                projects: None,
+                backend: entry.backend,
+                problems: entry.problems,
+            })
+        });
+        let findings =
+            findings.into_iter().map(|finding| Arc::new(Verdict::on(place(finding.key), vec![finding.problem])));
+        JudgedConfig { entries: entries.collect(), findings: findings.collect() }
+    }
+
+    fn object(&self, key: &ObjectKey, object: &Arc<ProxyExtensionObject>) -> Judgement {
+        Judgement { _object: Some(object.clone()), ..self.judge(entry(self.world, key, object)) }
+    }
+
+    fn judge(&self, entry: Entry<'_>) -> Judgement {
         let Entry { place, owner, name, scope, projects, backend, mut problems } = entry;
         let (backend, found) = valid::check(&backend, owner.origin);
         // A reference without a value has been told already; that there is no value then is no news.
@@ -115,21 +235,16 @@ impl Registry<'_> {
         let services = services.filter(|_| !problems.iter().any(Problem::is_error));
         let shown = services.as_deref().unwrap_or_default().iter().map(report).collect();
         let report = ExtensionReport { name: name.clone(), services: shown };
-        let mut state = State::Invalid;
-        if let (Some(backend), Some(services)) = (backend, services) {
-            if let Some(owner) = self.owners.get(&name) {
-                let message = format!("{owner} has this name already and is served; rename or remove one of them");
-                problems.push(Problem::error("name", message).because(Reason::NameConflict));
-                state = State::Conflicted;
-            } else {
-                self.owners.insert(name.clone(), place.clone());
-                let limits = limits(&backend.limits);
-                let extension = self.serve(ExtensionSettings { name: name.into(), scope, projects, limits }, services);
-                problems.extend(self.ambiguities(&extension));
-                state = State::Accepted;
-            }
-        }
-        self.verdicts.push(Verdict { place, state, extension: Some(report), problems });
+        let extension = backend.zip(services).map(|(backend, services)| {
+            let limits = limits(&backend.limits);
+            let extension = self.serve(ExtensionSettings { name: name.into(), scope, projects, limits }, services);
+            problems.extend(self.ambiguities(&extension));
+            let digest = Digest::of(&extension);
+            (extension, digest)
+        });
+        let state = if extension.is_some() { State::Accepted } else { State::Invalid };
+        let verdict = Arc::new(Verdict { place, state, extension: Some(report), problems });
+        Judgement { _object: None, extension, verdict }
     }
 
     /// Clusters for which it is not clear which of its services answers.
@@ -152,7 +267,7 @@ impl Registry<'_> {
     }
 
     /// An extension or a service that did not change stays the same one, with its connections.
-    fn serve(&mut self, settings: ExtensionSettings, services: Vec<ServiceSettings>) -> Arc<Extension> {
+    fn serve(&self, settings: ExtensionSettings, services: Vec<ServiceSettings>) -> Arc<Extension> {
         let known = self.before.and_then(|before| before.extensions.get(&settings.name));
         let mut known_services: Vec<Arc<Service>> = known.map(|known| known.services.clone()).unwrap_or_default();
         let keep = |settings: ServiceSettings| {
@@ -164,12 +279,10 @@ impl Registry<'_> {
         };
         let services = services.into_iter().map(keep).collect();
         let extension = Extension::new(settings, services, known.map(|known| &**known));
-        let extension = match known {
+        match known {
             Some(known) if **known == extension => known.clone(),
             _ => Arc::new(extension),
-        };
-        self.extensions.insert(extension.settings.name.clone(), extension.clone());
-        extension
+        }
     }
 }
 

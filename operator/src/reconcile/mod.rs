@@ -32,6 +32,7 @@ use certificate::Certificate;
 use clusters::ClusterLabels;
 use dataplane::cluster::Clusters;
 use extension_config::ReadableTexts;
+use extensions::Judged;
 use references::References;
 
 const CONFIG: &str = "argocd-cm";
@@ -65,6 +66,7 @@ impl ReconcileOptions {
 pub struct Memory {
     snapshot: Option<Arc<Snapshot>>,
     extension_texts: ReadableTexts,
+    extensions: Judged,
     certificate: Option<Certificate>,
 }
 
@@ -85,7 +87,9 @@ impl Memory {
 #[derive(Debug)]
 pub struct Outcome {
     pub snapshot: Arc<Snapshot>,
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<Arc<Verdict>>,
+    /// Of the extensions that are served, to be told from others.
+    pub registry_hash: String,
     pub memory: Memory,
 }
 
@@ -111,7 +115,9 @@ pub fn reconcile(inputs: &Inputs, options: &ReconcileOptions, memory: &Memory) -
     let certificate = certificate::read(inputs, options, memory.certificate.as_ref(), &mut verdicts);
     let mut extension_texts = memory.extension_texts.clone();
     let world = World { inputs, options, references: &references, clusters: &clusters, labels: &labels };
-    let extensions = extensions::read(&world, &mut extension_texts, before, &mut verdicts);
+    let read = extensions::read(&world, &mut extension_texts, before, &memory.extensions);
+    let mut verdicts: Vec<Arc<Verdict>> = verdicts.into_iter().map(Arc::new).collect();
+    verdicts.extend(read.verdicts);
     let snapshot = Arc::new(Snapshot {
         settings: kept(before.map(|b| &b.settings), settings),
         accounts: kept(before.map(|b| &b.accounts), accounts),
@@ -120,11 +126,12 @@ pub fn reconcile(inputs: &Inputs, options: &ReconcileOptions, memory: &Memory) -
         projects,
         clusters: kept(before.map(|b| &b.clusters), clusters),
         applications: inputs.applications.clone(),
-        extensions: kept(before.map(|b| &b.extensions), extensions),
+        extensions: read.extensions,
         revoked: inputs.revoked.clone(),
     });
-    let memory = Memory { snapshot: Some(snapshot.clone()), extension_texts, certificate };
-    Outcome { snapshot, verdicts, memory }
+    let registry_hash = read.digest.registry_hash(&snapshot.accounts);
+    let memory = Memory { snapshot: Some(snapshot.clone()), extension_texts, extensions: read.judged, certificate };
+    Outcome { snapshot, verdicts, registry_hash, memory }
 }
 
 /// What extensions may refer to.

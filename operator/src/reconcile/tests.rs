@@ -4,7 +4,11 @@ use dataplane::Snapshot;
 use dataplane::application::Destination;
 use dataplane::cluster::{Cluster, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
 
+use serde_json::json;
+
 use super::{Memory, Outcome, ReconcileOptions, reconcile};
+use crate::inputs::Inputs;
+use crate::objects::{self, Interner, ObjectKey, ObjectKind};
 use crate::sources::folder::Folder;
 use crate::verdict::{State, Verdict};
 
@@ -231,4 +235,76 @@ fn a_proxy_extension_keeps_its_path_and_names_fields_that_it_does_not_know() {
     let verdict = about(&outcome, "pathy");
     assert_eq!(verdict.state, State::Accepted);
     assert_eq!(verdict.problems[0].field, "spec.backend.services[0].tlz");
+}
+
+/// One of several changes, each of which something else may depend on.
+fn change(inputs: &mut Inputs, pick: &mut impl FnMut(usize) -> usize) {
+    let mut put = |kind: ObjectKind, name: &str, object: serde_json::Value| {
+        let object = objects::decode(kind, object, &mut Interner::default()).unwrap();
+        inputs.insert(ObjectKey::new(NAMESPACE, name), object);
+    };
+    let (number, value) = (pick(8), pick(3));
+    let name = format!("ext-{number}");
+    match pick(10) {
+        0..5 => {
+            let header = json!({"name": "X-Key", "valueFrom": {"secretKeyRef": {"name": "shared", "key": "a"}}});
+            let service = match pick(4) {
+                0 => json!({"url": format!("http://b{value}:80")}),
+                1 => json!({"url": format!("http://b{value}:80"), "headers": [header]}),
+                2 => json!({"url": "not a url"}),
+                _ => json!({"serviceRef": {"name": "svc", "port": 80}}),
+            };
+            // Several want the same names.
+            let spec = json!({"name": format!("name-{}", pick(5)), "backend": {"services": [service]}});
+            let created = format!("2026-01-01T00:00:0{}Z", pick(3));
+            let metadata = json!({"name": name, "namespace": NAMESPACE, "creationTimestamp": created});
+            put(ObjectKind::ProxyExtension, &name, json!({"metadata": metadata, "spec": spec}));
+        }
+        5 | 6 => inputs.remove(ObjectKind::ProxyExtension, &ObjectKey::new(NAMESPACE, &name)),
+        7 => {
+            let labels = json!({"app.kubernetes.io/part-of": "argocd"});
+            let data = json!({(["a", "b"][pick(2)]): format!("value-{value}")});
+            put(
+                ObjectKind::Secret,
+                "shared",
+                json!({"metadata": {"name": "shared", "labels": labels}, "stringData": data}),
+            );
+        }
+        8 => {
+            let text =
+                format!("extensions: [{{name: name-{number}, backend: {{services: [{{url: 'http://c{value}'}}]}}}}]");
+            put(
+                ObjectKind::ConfigMap,
+                "argocd-cm",
+                json!({"metadata": {"name": "argocd-cm"}, "data": {"extension.config": text}}),
+            );
+        }
+        _ => {
+            let spec = json!({"type": "ClusterIP", "ports": [{"port": 80 + pick(2)}]});
+            put(ObjectKind::Service, "svc", json!({"metadata": {"name": "svc"}, "spec": spec}));
+        }
+    }
+}
+
+#[test]
+fn a_thousand_changes_one_by_one_come_to_the_same_as_all_at_once() {
+    let mut state = 7_u64;
+    let mut pick = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let secret = json!({"metadata": {"name": "argocd-secret"}, "stringData": {"server.secretkey": "key"}});
+    let secret = objects::decode(ObjectKind::Secret, secret, &mut Interner::default()).unwrap();
+    let (mut inputs, mut memory) = (Inputs::default(), Memory::default());
+    inputs.insert(ObjectKey::new(NAMESPACE, "argocd-secret"), secret);
+    let options = ReconcileOptions::new(NAMESPACE);
+    for i in 0..1_000 {
+        change(&mut inputs, &mut pick);
+        let outcome = reconcile(&inputs, &options, &memory);
+        let anew = reconcile(&inputs, &options, &Memory::default());
+        assert_eq!(outcome.verdicts, anew.verdicts, "after change {i}");
+        assert_eq!(outcome.snapshot.extensions, anew.snapshot.extensions, "after change {i}");
+        assert_eq!(outcome.registry_hash, anew.registry_hash, "after change {i}");
+        memory = outcome.memory;
+    }
 }

@@ -312,7 +312,7 @@ impl Report {
         let mut text = format!("{source}: {} extensions are served, {not_served} are not\n", counts.accepted);
         // What needs attention comes last, where it is seen.
         let (bad, good): (Vec<&Verdict>, Vec<&Verdict>) =
-            self.verdicts.iter().partition(|verdict| verdict.state != State::Accepted);
+            self.verdicts.iter().map(|verdict| &**verdict).partition(|verdict| verdict.state != State::Accepted);
         for line in good.into_iter().chain(bad).flat_map(Verdict::lines) {
             let _ = writeln!(text, "  {line}");
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crds::{ExtensionRegistry, ExtensionRegistryStatus, ProxyExtension, ProxyExtensionStatus};
+use crds::{ExtensionRegistry, ExtensionRegistryStatus, ProxyExtension, ProxyExtensionStatus, ServiceStatus};
 use dataplane::health::HealthReceiver;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -26,7 +26,8 @@ use super::{MANAGER, StatusOptions, conditions, events, registry};
 use crate::controller::{Report, ReportReceiver};
 use crate::kube_error;
 use crate::metrics::SourceMetrics;
-use crate::objects::ObjectKey;
+use crate::objects::{ObjectKey, ProxyExtensionObject};
+use crate::verdict::Verdict;
 
 /// The one object of its kind.
 const REGISTRY: &str = "argocd";
@@ -50,9 +51,24 @@ pub(super) struct Writer {
     metrics: SourceMetrics,
     /// What was written over which current status: it is on its way back.
     written: HashMap<ObjectKey, (ProxyExtensionStatus, Option<ProxyExtensionStatus>)>,
+    /// Those whose status says what there is to say.
+    settled: HashMap<ObjectKey, Settled>,
     written_registry: Option<(ExtensionRegistryStatus, Known)>,
     is_failing: bool,
     _watch: AbortOnDropHandle<()>,
+}
+
+/// An object, and what there was to say of it.
+struct Settled {
+    object: Arc<ProxyExtensionObject>,
+    verdict: Arc<Verdict>,
+    services: Vec<ServiceStatus>,
+}
+
+impl Settled {
+    fn is(&self, object: &Arc<ProxyExtensionObject>, verdict: &Arc<Verdict>, services: &[ServiceStatus]) -> bool {
+        Arc::ptr_eq(&self.object, object) && Arc::ptr_eq(&self.verdict, verdict) && self.services == services
+    }
 }
 
 /// The registry object as it stands.
@@ -89,6 +105,7 @@ impl Writer {
             current,
             metrics,
             written: HashMap::new(),
+            settled: HashMap::new(),
             written_registry: None,
             is_failing: false,
             _watch: AbortOnDropHandle::new(watch),
@@ -112,6 +129,7 @@ impl Writer {
             let until = *self.leads.borrow_and_update();
             let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) else {
                 self.written.clear();
+                self.settled.clear();
                 self.written_registry = None;
                 continue;
             };
@@ -147,11 +165,17 @@ impl Writer {
     async fn write(&mut self) -> Result<(), kube::Error> {
         let Some(report) = self.reports.borrow_and_update().clone() else { return Ok(()) };
         for (key, verdict, object) in report.proxy_extensions() {
+            let services = report.services(verdict);
+            if self.settled.get(key).is_some_and(|settled| settled.is(object, verdict, &services)) {
+                continue;
+            }
             // Others may have written anything there.
             let current: Option<ProxyExtensionStatus> = serde_json::from_value(object.status.clone()).ok();
-            let (services, generation) = (report.services(verdict), object.generation);
-            let desired = conditions::desired(verdict, services, generation, current.as_ref(), Timestamp::now());
+            let now = Timestamp::now();
+            let desired = conditions::desired(verdict, services.clone(), object.generation, current.as_ref(), now);
             if conditions::is_same(&desired, current.as_ref()) {
+                let settled = Settled { object: object.clone(), verdict: verdict.clone(), services };
+                self.settled.insert(key.clone(), settled);
                 continue;
             }
             let is_on_its_way = |(written, over): &(_, _)| *over == current && is_alike(&desired, written);
@@ -166,6 +190,7 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        self.settled.retain(|key, _| report.is_about(key));
         self.write_registry(&report).await
     }
 

@@ -1,0 +1,292 @@
+//! Many objects in a real API server: memory, time to be ready, and what changes cost.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::Request as HttpRequest;
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+
+use crate::apiserver::ApiServer;
+use crate::client::{Request, send};
+use crate::program::Program;
+use crate::redis::Redis;
+use crate::stage::Stage;
+use crate::wait;
+
+use super::Options;
+use super::arena::{self, Arena};
+use super::generator::Pace;
+use super::large;
+use super::measure::{Lane, Sample};
+use super::requests::lane;
+use super::table::{Row, megabytes, micros, millis};
+
+const FEW: usize = 5_000;
+const MANY: usize = 50_000;
+const EXTENSIONS: usize = 1_000;
+const PAGE: usize = 500;
+const AT_ONCE: usize = 32;
+const CHANGES_A_SECOND: f64 = 500.0;
+/// Requests while something else happens, too few to matter.
+const REQUESTS_A_SECOND: f64 = 1_000.0;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A cluster with a large policy, and the program's peers outside of it.
+pub struct Scale {
+    stage: Stage,
+    client: Client,
+}
+
+impl Scale {
+    pub async fn start(arena: &Arena) -> Result<Self> {
+        let world = arena::large_world(&arena.backend, &arena.sockets, 0).await?;
+        let (api, redis) = tokio::try_join!(ApiServer::start(), Redis::start())?;
+        api.apply(world.folder())?;
+        let client = api.client().await?;
+        Ok(Self { stage: Stage { world, api, redis }, client })
+    }
+
+    pub async fn run(&self, arena: &Arena, options: &Options) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.create(0..FEW).await?;
+        rows.push(self.memory(FEW, 40).await?.0);
+        self.create(FEW..MANY).await?;
+        let bare = self.bare_list(MANY).await?;
+        let (memory, ready) = self.memory(MANY, 150).await?;
+        rows.push(memory);
+        let ratio = ready.as_secs_f64() / bare.as_secs_f64();
+        let row = Row::new(
+            "ready after start with 50,000 applications",
+            "≤ 1.2 × a bare paged list of them",
+            format!("{ratio:.2} × {:.1} s", bare.as_secs_f64()),
+            ratio <= 1.2,
+        );
+        rows.push(row.value("ours", format!("{:.1} s", ready.as_secs_f64())));
+        rows.push(self.changing_applications(arena, options).await?);
+        rows.push(self.changing_an_extension(arena, options).await?);
+        Ok(rows)
+    }
+
+    fn api(&self, group: &str, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+        let resource = ApiResource {
+            group: group.into(),
+            version: version.into(),
+            api_version: format!("{group}/{version}"),
+            kind: kind.into(),
+            plural: plural.into(),
+        };
+        Api::namespaced_with(self.client.clone(), "argocd", &resource)
+    }
+
+    fn applications(&self) -> Api<DynamicObject> {
+        self.api("argoproj.io", "v1alpha1", "Application", "applications")
+    }
+
+    async fn create(&self, numbers: Range<usize>) -> Result<()> {
+        create(&self.applications(), numbers.map(large::application)).await
+    }
+
+    async fn serve(&self) -> Result<(Program, Duration)> {
+        let kubeconfig = self.stage.api.kubeconfig().display().to_string();
+        let started = Instant::now();
+        let program = self.stage.launch(&kubeconfig, &["--workers", "1"])?;
+        let ready = || async { Ok(send(program.admin, Request::get("/readyz")).await?.status == 200) };
+        wait::within(PATIENCE, "the program is ready", ready).await.with_context(|| program.log())?;
+        Ok((program, started.elapsed()))
+    }
+
+    /// At the peak of the first list and afterwards; and how long that took.
+    async fn memory(&self, applications: usize, limit: u64) -> Result<(Row, Duration)> {
+        let (program, ready) = self.serve().await?;
+        let (peak, resident) = (program.usage().peak()?, program.usage().resident()?);
+        let what = format!("memory with {applications} applications, at the peak of the first list");
+        let met = peak <= limit << 20;
+        let row = Row::new(&what, &format!("≤ {limit} MB"), megabytes(peak), met);
+        Ok((row.value("ours", format!("{} (then {})", megabytes(peak), megabytes(resident))), ready))
+    }
+
+    /// The pages of a list, read and thrown away.
+    async fn bare_list(&self, applications: usize) -> Result<Duration> {
+        let started = Instant::now();
+        let (mut next, mut seen) = (String::new(), 0);
+        loop {
+            let uri = format!("/apis/argoproj.io/v1alpha1/namespaces/argocd/applications?limit={PAGE}&continue={next}");
+            let page = self.client.request_text(HttpRequest::get(uri).body(Vec::new())?).await?;
+            seen += page.matches("\"kind\":\"Application\"").count();
+            let (_, rest) = page.split_once("\"continue\":\"").unwrap_or_default();
+            next = rest.split('"').next().unwrap_or_default().to_owned();
+            if next.is_empty() {
+                ensure!(seen >= applications, "the list has {seen} applications");
+                return Ok(started.elapsed());
+            }
+        }
+    }
+
+    async fn changing_applications(&self, arena: &Arena, options: &Options) -> Result<Row> {
+        let (program, _) = self.serve().await?;
+        let applications = self.applications();
+        let change = |n: usize| {
+            let applications = applications.clone();
+            async move {
+                let patch = json!({"spec": {"destination": {"namespace": format!("changed-{n}")}}});
+                let name = format!("app-{}", n * 13 % MANY);
+                applications.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+            }
+        };
+        let during = self.during(arena, &program, CHANGES_A_SECOND, options.time * 3, change).await?;
+        let share = during.cpu.as_secs_f64() / during.elapsed.as_secs_f64() * CHANGES_A_SECOND / during.per_second();
+        let what = format!("500 application changes a second ({:.0} were possible)", during.per_second());
+        let result =
+            format!("{:.1} % of a core, {} each; p99 {}", share * 100.0, micros(during.cpu_each()), during.late());
+        let met = share <= 0.05 && during.is_unharmed();
+        Ok(during.p99s(Row::new(&what, "≤ 5 % of a core, p99 ≤ 1.2 × HAProxy's meanwhile", result, met)))
+    }
+
+    async fn changing_an_extension(&self, arena: &Arena, options: &Options) -> Result<Row> {
+        let extensions = self.api("extensions.argoproj.io", "v1alpha1", "ProxyExtension", "proxyextensions");
+        let url = format!("http://{}", arena.backend.candidate.address);
+        let extension = |i: usize| {
+            json!({
+                "apiVersion": "extensions.argoproj.io/v1alpha1", "kind": "ProxyExtension",
+                "metadata": {"name": format!("ext-{i}"), "namespace": "argocd"},
+                "spec": {"backend": {"services": [{"url": format!("{url}/{i}"), "headers": [{"name": "X-Number", "value": "0"}]}]}},
+            })
+        };
+        create(&extensions, (0..EXTENSIONS).map(extension)).await?;
+        let (program, _) = self.serve().await?;
+        // Their status is written first.
+        let settled = || async { Ok(self.accepted(&extensions).await? == EXTENSIONS) };
+        wait::within(PATIENCE, "every extension has its status", settled).await.with_context(|| program.log())?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let before = reconciles(&program).await?;
+        let change = |n: usize| {
+            let extensions = extensions.clone();
+            async move {
+                let services =
+                    json!([{"url": "http://127.0.0.1:9", "headers": [{"name": "X-Number", "value": n.to_string()}]}]);
+                let patch = json!({"spec": {"backend": {"services": services}}});
+                extensions.patch("ext-500", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+            }
+        };
+        let during = self.during(arena, &program, 5.0, options.time * 5, change).await?;
+        let after = reconciles(&program).await?;
+        let reconcile = (after.1 - before.1).div_f64((after.0 - before.0).max(1.0));
+        let result = format!(
+            "{} a reconcile (all work with status and Events: {}); p99 {}",
+            micros(reconcile),
+            micros(during.cpu_each()),
+            during.late()
+        );
+        let met = reconcile <= Duration::from_millis(1) && during.is_unharmed();
+        let goal = "≤ 1 ms of reconcile, p99 ≤ 1.2 × HAProxy's meanwhile";
+        Ok(during.p99s(Row::new("1,000 extensions, one changed", goal, result, met)))
+    }
+
+    async fn accepted(&self, extensions: &Api<DynamicObject>) -> Result<usize> {
+        let all = extensions.list(&kube::api::ListParams::default()).await?;
+        let is_numbered =
+            |object: &&DynamicObject| object.metadata.name.as_ref().is_some_and(|name| name.starts_with("ext-"));
+        let has_status = |object: &&DynamicObject| !object.data["status"]["conditions"].is_null();
+        Ok(all.items.iter().filter(is_numbered).filter(has_status).count())
+    }
+
+    /// Changes at a pace, and a few requests meanwhile through the program and through HAProxy.
+    async fn during<F: Future<Output = kube::Result<()>>>(
+        &self,
+        arena: &Arena,
+        program: &Program,
+        rate: f64,
+        time: Duration,
+        change: impl Fn(usize) -> F,
+    ) -> Result<During> {
+        let ours = arena::candidate(program);
+        let requests = arena::simple("x", &self.stage.world.token()?);
+        let pace = Pace::PerSecond(REQUESTS_A_SECOND, time);
+        let lanes = [&ours, &arena.haproxy.candidate]
+            .map(|candidate| Lane { connections: 8, ..lane(candidate, &requests, pace) });
+        let started = Instant::now();
+        let before = program.usage().cpu()?;
+        let changes = async {
+            let due = |n: usize| tokio::time::Instant::from_std(started + Duration::from_secs_f64(n as f64 / rate));
+            let numbers = stream::iter(0..).take_while(|_| std::future::ready(started.elapsed() < time));
+            let done = numbers.map(|n| {
+                let change = change(n);
+                async move {
+                    tokio::time::sleep_until(due(n)).await;
+                    change.await
+                }
+            });
+            anyhow::Ok(done.buffer_unordered(AT_ONCE).try_fold(0, |count, ()| std::future::ready(Ok(count + 1))).await?)
+        };
+        let idle = lanes[0].clone();
+        let (changes, ours, haproxy) = tokio::try_join!(changes, lanes[0].measure(), lanes[1].measure())?;
+        let elapsed = started.elapsed();
+        let used = program.usage().cpu()? - before;
+        // What the requests themselves took, measured without changes.
+        let requests = idle.measure().await?;
+        let answered = REQUESTS_A_SECOND * time.as_secs_f64();
+        let cpu = used.saturating_sub(requests.cpu.mul_f64(answered));
+        Ok(During { changes, elapsed, cpu, ours, haproxy })
+    }
+}
+
+/// What happened while something was changed.
+struct During {
+    changes: usize,
+    elapsed: Duration,
+    /// Without that of the requests.
+    cpu: Duration,
+    ours: Sample,
+    haproxy: Sample,
+}
+
+impl During {
+    fn per_second(&self) -> f64 {
+        self.changes as f64 / self.elapsed.as_secs_f64()
+    }
+
+    fn cpu_each(&self) -> Duration {
+        self.cpu.div_f64(self.changes.max(1) as f64)
+    }
+
+    fn ratio(&self) -> f64 {
+        self.ours.p99.as_secs_f64() / self.haproxy.p99.as_secs_f64()
+    }
+
+    fn late(&self) -> String {
+        format!("{:.2} × HAProxy's", self.ratio())
+    }
+
+    fn is_unharmed(&self) -> bool {
+        self.ratio() <= 1.2
+    }
+
+    fn p99s(&self, row: Row) -> Row {
+        let shown = |sample: &Sample| format!("p99 {}", millis(sample.p99));
+        row.value("ours", shown(&self.ours)).value("HAProxy", shown(&self.haproxy))
+    }
+}
+
+async fn create(api: &Api<DynamicObject>, objects: impl Iterator<Item = Value>) -> Result<()> {
+    let created = stream::iter(objects).map(|object| async move {
+        api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        anyhow::Ok(())
+    });
+    created.buffer_unordered(AT_ONCE).try_collect::<()>().await
+}
+
+/// How often and how long it reconciled so far.
+async fn reconciles(program: &Program) -> Result<(f64, Duration)> {
+    let text = send(program.admin, Request::get("/metrics")).await?.text();
+    let metric = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+        anyhow::Ok(line.trim().parse::<f64>()?)
+    };
+    let name = "argocd_extension_proxy_reconcile_duration_seconds";
+    Ok((metric(&format!("{name}_count"))?, Duration::from_secs_f64(metric(&format!("{name}_sum"))?)))
+}
