@@ -151,7 +151,8 @@ impl<K: Hash + Eq, V: Clone> Generations<K, V> {
 
     fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.limit {
-            self.old = std::mem::take(&mut self.young);
+            // Whoever filled it once will do so again.
+            self.old = std::mem::replace(&mut self.young, HashMap::with_capacity(self.limit));
         }
         self.young.insert(key, value);
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use e2e::bench::arena::{Arena, raise_file_limit};
 use e2e::bench::scale::Scale;
-use e2e::bench::{Options, requests, streams, table};
+use e2e::bench::{Options, guard, requests, streams, table};
 
-const USAGE: &str = "cargo bench -p e2e -- [--only requests,streams,scale] [--seconds N] [--rounds N]";
+const USAGE: &str = "cargo bench -p e2e -- [--only requests,streams,guard,scale] [--seconds N] [--rounds N]";
 
 struct Arguments {
     options: Options,
@@ -53,6 +53,9 @@ async fn main() -> Result<()> {
     if arguments.wants("streams") {
         streams::downloads(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
         println!("{}", streams::websockets(&arena, files).await?.line());
+    }
+    if arguments.wants("guard") {
+        guard::run(&arena).await?.iter().for_each(|row| println!("{}", row.line()));
     }
     if arguments.wants("scale") {
         let scale = Scale::start(&arena).await?;

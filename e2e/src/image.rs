@@ -1,8 +1,8 @@
 //! Container images: one of a single static program, and the one that the repository builds.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use aws_lc_rs::digest;
@@ -44,12 +44,27 @@ pub fn archive(program: &Path, name: &str, to: &Path) -> Result<()> {
     tar(&["--create", "--file"], to, folder.path(), &["oci-layout", "index.json", "blobs"])
 }
 
+/// The optimised program that the image holds.
+pub fn program() -> Result<PathBuf> {
+    let output = Command::new(root()?.join("operator/image/build"))
+        .arg("--program")
+        .env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting operator/image/build")?;
+    ensure!(output.status.success(), "operator/image/build --program: {}", output.status);
+    Ok(String::from_utf8(output.stdout)?.trim().into())
+}
+
+fn root() -> Result<PathBuf> {
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?)
+}
+
 /// The image that the repository builds, as an OCI archive, and its size in bytes.
 pub fn build(name: &str, to: &Path) -> Result<u64> {
     tools::system_program("buildah", "buildah")?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let storage = tempfile::tempdir()?;
-    let status = Command::new(root.join("operator/image/build"))
+    let status = Command::new(root()?.join("operator/image/build"))
         .arg(name)
         .arg(to)
         .env("BUILDAH_STORAGE", storage.path())

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::client::{Request, send};
 use crate::usage::Usage;
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -85,6 +86,17 @@ impl Program {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    /// How often it reconciled so far, and how long that took in all.
+    pub async fn reconciles(&self) -> Result<(f64, Duration)> {
+        let text = send(self.admin, Request::get("/metrics")).await?.text();
+        let metric = |name: &str| {
+            let name = format!("argocd_extension_proxy_reconcile_duration_seconds_{name} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&name)).context("no such metric")?;
+            anyhow::Ok(line.trim().parse::<f64>()?)
+        };
+        Ok((metric("count")?, Duration::from_secs_f64(metric("sum")?)))
     }
 
     pub fn usage(&self) -> Usage {
@@ -168,9 +180,15 @@ fn addresses(said: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
     Ok((find("Extensions")?, find("Admin")?))
 }
 
+static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// Takes this binary for all that this process starts, where it has started none yet.
+pub fn set_binary(path: PathBuf) {
+    let _ = BINARY.set(Ok(path));
+}
+
 /// The binary of the same build profile as the tests, built if need be; `ARGOCD_EXTENSION_PROXY_BIN` names another.
 pub fn binary() -> Result<&'static Path> {
-    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BINARY.get_or_init(|| match std::env::var_os("ARGOCD_EXTENSION_PROXY_BIN") {
         Some(path) => Ok(path.into()),
         None => build().map_err(|error| format!("{error:#}")),

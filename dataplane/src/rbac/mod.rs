@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use question::Kind;
 pub use question::Question;
 pub use rules::{Effect, MatchMode, Origin, PolicyError, PolicyErrorReason, RuleSet};
-use rules::{Rule, Rules, reachable};
+use rules::{Rules, reachable};
 pub use standing::Standing;
 
 use crate::effort::Effort;
@@ -190,7 +190,7 @@ impl<'q> Asked<'q> {
         let (mut said, mut heard) = (Said::Nothing, 0);
         for rule in rules.about(self.kind) {
             heard += 1;
-            match (self.matches(rule), rule.effect) {
+            match (rule.matches(&self.question, self.kind, &mut self.effort), rule.effect) {
                 (Ok(false), _) | (Ok(true), Effect::Neither) => {}
                 (Ok(true), Effect::Allow) => {
                     if matches!(said, Said::Nothing) {
@@ -207,14 +207,5 @@ impl<'q> Asked<'q> {
             self.said.insert(key, said.clone());
         }
         said
-    }
-
-    fn matches(&mut self, rule: &Rule) -> Result<bool, rules::Unevaluable> {
-        let Question { resource, action, objects, .. } = self.question;
-        let mut any = false;
-        for object in objects {
-            any |= rule.matches(resource, action, object, &mut self.effort)?;
-        }
-        Ok(any)
     }
 }

@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use thiserror::Error;
 
 use super::csv::{self, CsvError};
-use super::question::Kind;
+use super::question::{Kind, Question};
 use crate::effort::{Effort, Exhausted};
 use crate::glob::Glob;
 use crate::go_regex::Expression;
@@ -66,6 +66,8 @@ pub(super) struct Rule {
     resource: Pattern,
     action: Pattern,
     object: Pattern,
+    /// Whether it speaks of what requests are asked; `None` where that cannot be told.
+    is_about: [Option<bool>; Kind::COUNT],
     pub(super) effect: Effect,
     pub origin: Origin,
 }
@@ -113,20 +115,36 @@ impl Pattern {
 }
 
 impl Rule {
+    fn new(resource: &str, action: &str, object: &str, effect: Effect, mode: MatchMode, origin: Origin) -> Self {
+        let [resource, action, object] = [resource, action, object].map(|text| Pattern::new(text, mode));
+        let is_about = Kind::ALL.map(|kind| {
+            let (asked_resource, asked_action) = kind.resource_and_action();
+            are_about((&resource, asked_resource), (&action, asked_action), &mut Effort::default()).ok()
+        });
+        Self { resource, action, object, is_about, effect, origin }
+    }
+
     /// Resource, action and object in this order, each only when the one before matched.
     pub(super) fn matches(
         &self,
-        resource: &str,
-        action: &str,
-        object: &str,
+        question: &Question<'_>,
+        kind: Option<Kind>,
         effort: &mut Effort,
     ) -> Result<bool, Unevaluable> {
-        Ok(self.is_about(resource, action, effort)? && self.object.matches(object, effort)?)
+        let is_about = match kind {
+            Some(kind) => self.is_about[kind as usize].ok_or(Unevaluable)?,
+            None => are_about((&self.resource, question.resource), (&self.action, question.action), effort)?,
+        };
+        let mut any = false;
+        for object in question.objects.iter().filter(|_| is_about) {
+            any |= self.object.matches(object, effort)?;
+        }
+        Ok(any)
     }
+}
 
-    fn is_about(&self, resource: &str, action: &str, effort: &mut Effort) -> Result<bool, Unevaluable> {
-        Ok(self.resource.matches(resource, effort)? && self.action.matches(action, effort)?)
-    }
+fn are_about(resource: (&Pattern, &str), action: (&Pattern, &str), effort: &mut Effort) -> Result<bool, Unevaluable> {
+    Ok(resource.0.matches(resource.1, effort)? && action.0.matches(action.1, effort)?)
 }
 
 /// The rules of one subject.
@@ -140,9 +158,8 @@ pub(super) struct Rules {
 impl Rules {
     fn push(&mut self, rule: Rule) {
         for kind in Kind::ALL {
-            let (resource, action) = kind.resource_and_action();
             // One that cannot be evaluated refuses, and must be met.
-            if rule.is_about(resource, action, &mut Effort::default()).unwrap_or(true) {
+            if rule.is_about[kind as usize] != Some(false) {
                 self.by_kind[kind as usize].push(self.all.len());
             }
         }
@@ -189,17 +206,12 @@ impl RuleSet {
         let fields = csv::fields(line)?;
         match fields.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["p", subject, resource, action, object, effect] => {
-                let rule = Rule {
-                    resource: Pattern::new(resource, mode),
-                    action: Pattern::new(action, mode),
-                    object: Pattern::new(object, mode),
-                    effect: match *effect {
-                        "allow" => Effect::Allow,
-                        "deny" => Effect::Deny,
-                        _ => Effect::Neither,
-                    },
-                    origin: origin(),
+                let effect = match *effect {
+                    "allow" => Effect::Allow,
+                    "deny" => Effect::Deny,
+                    _ => Effect::Neither,
                 };
+                let rule = Rule::new(resource, action, object, effect, mode, origin());
                 // Nobody shares them before the whole text has been read.
                 if let Some(rules) = Arc::get_mut(self.rules.entry_ref(*subject).or_default()) {
                     rules.push(rule);

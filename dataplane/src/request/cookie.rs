@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
-use memchr::memchr3;
+use memchr::{memchr, memchr3};
 
 use crate::Refusal;
 
@@ -47,13 +47,24 @@ fn cookies(headers: &HeaderMap, is_wanted: impl Fn(&str) -> bool) -> impl Iterat
         .get_all(COOKIE)
         .iter()
         .filter_map(text)
-        .flat_map(|value| value.split(';'))
+        .flat_map(pairs)
         .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
         .filter(move |(name, _)| is_wanted(name))
         .filter_map(|(name, value)| {
             let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
             memchr3(b'"', b'\\', b'\t', value.as_bytes()).is_none().then_some((name, value))
         })
+}
+
+/// What stands between semicolons. A token is long, so that it pays to look for them well.
+fn pairs(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let Some(end) = memchr(b';', text.as_bytes()) else { return Some(text) };
+        rest = Some(&text[end + 1..]);
+        Some(&text[..end])
+    })
 }
 
 /// What [`HeaderValue::to_str`] says, faster: a header's value holds no control character but the tab.

@@ -1,6 +1,6 @@
 //! The program and its peers side by side, in front of one backend.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,19 +25,22 @@ pub struct Arena {
     pub haproxy: Peer,
     pub nginx: Peer,
     pub backend: Peer,
+    /// Behind WebSockets: one for each, so that the system's ports suffice.
     pub sockets: Backend,
+    _other_sockets: [Backend; 2],
     program: Program,
 }
 
 impl Arena {
     pub async fn start() -> Result<Self> {
         let (backend, sockets) = (Peer::backend().await?, Backend::start("sockets").await?);
-        let haproxy = Peer::haproxy(backend.candidate.address, sockets.address).await?;
-        let nginx = Peer::nginx_proxy(backend.candidate.address, sockets.address).await?;
+        let others = [Backend::start("sockets").await?, Backend::start("sockets").await?];
+        let haproxy = Peer::haproxy(backend.candidate.address, others[0].address).await?;
+        let nginx = Peer::nginx_proxy(backend.candidate.address, others[1].address).await?;
         let world = world(&backend, &sockets).await?;
         let program = serve(&world)?;
         let ours = candidate(&program);
-        Ok(Self { world, ours, haproxy, nginx, backend, sockets, program })
+        Ok(Self { world, ours, haproxy, nginx, backend, sockets, _other_sockets: others, program })
     }
 
     pub fn log(&self) -> String {
@@ -92,6 +95,6 @@ pub fn raise_file_limit() -> Result<u64> {
 }
 
 /// A program that was given by its path.
-pub fn given(path: PathBuf) -> Result<PathBuf> {
+pub fn given(path: &Path) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("{}: no such program", path.display()))
 }

@@ -1,8 +1,9 @@
 //! Callers who send requests over kept connections: as fast as they are answered, or so many a second.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ const MAX_HEADERS: usize = 64;
 const BEAT: Duration = Duration::from_micros(100);
 
 /// Writes the n-th request.
-pub type Requests = Arc<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
+pub type Requests = Arc<dyn Fn(usize, &mut Vec<u8>) + Send + Sync>;
 
 /// Always the same one.
 pub fn same(request: String) -> Requests {
@@ -31,6 +32,8 @@ pub struct Load {
     pub requests: Requests,
     pub connections: usize,
     pub pace: Pace,
+    /// Whether refusals count as answers as well.
+    pub may_be_refused: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +41,7 @@ pub enum Pace {
     /// As fast as they are answered, for so long.
     For(Duration),
     /// As fast as they are answered, so many.
-    Count(u64),
+    Count(usize),
     /// So many a second, whether they are answered or not.
     PerSecond(f64, Duration),
 }
@@ -66,7 +69,7 @@ impl Outcome {
 }
 
 impl Load {
-    /// In a thread of its own. Any answer but a success fails it.
+    /// In a thread of its own. Any answer but those that may come fails it.
     pub async fn run(self) -> Result<Outcome> {
         let thread = tokio::task::spawn_blocking(move || {
             runtime::Builder::new_current_thread().enable_all().build()?.block_on(self.send())
@@ -77,11 +80,11 @@ impl Load {
     async fn send(self) -> Result<Outcome> {
         let mut callers = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
-            callers.push(Caller::connect(self.to, self.requests.clone()).await?);
+            callers.push(Caller::connect(&self).await?);
         }
         let started = Instant::now();
         let mut calls = JoinSet::new();
-        let taken = Arc::new(AtomicU64::new(0));
+        let taken = Arc::new(AtomicUsize::new(0));
         let mut queues = Vec::new();
         for caller in callers {
             let turns = match self.pace {
@@ -113,14 +116,14 @@ impl Load {
 
 /// When a caller sends.
 enum Turns {
-    Until(Instant, Arc<AtomicU64>),
-    Count(u64, Arc<AtomicU64>),
-    Due(UnboundedReceiver<(u64, Instant)>),
+    Until(Instant, Arc<AtomicUsize>),
+    Count(usize, Arc<AtomicUsize>),
+    Due(UnboundedReceiver<(usize, Instant)>),
 }
 
 impl Turns {
     /// The number of the request to send, and when it was due.
-    async fn next(&mut self) -> Option<(u64, Instant)> {
+    async fn next(&mut self) -> Option<(usize, Instant)> {
         let now = Instant::now();
         match self {
             Self::Until(end, taken) => (now < *end).then(|| (taken.fetch_add(1, Ordering::Relaxed), now)),
@@ -134,14 +137,14 @@ impl Turns {
 }
 
 /// Gives callers their turns, one after the other. The runtime's own timers are too coarse for it.
-fn beat(rate: f64, time: Duration, callers: &[UnboundedSender<(u64, Instant)>]) {
+fn beat(rate: f64, time: Duration, callers: &[UnboundedSender<(usize, Instant)>]) {
     let started = Instant::now();
-    let mut turns = (0_u64..).map(|turn| (turn, started + Duration::from_secs_f64(turn as f64 / rate))).peekable();
+    let mut turns = (0_usize..).map(|turn| (turn, started + Duration::from_secs_f64(turn as f64 / rate))).peekable();
     while started.elapsed() < time {
         thread::sleep(BEAT);
         while let Some((turn, due)) = turns.next_if(|(_, due)| *due <= Instant::now()) {
             // One who failed says so itself.
-            let _ = callers[turn as usize % callers.len()].send((turn, due));
+            let _ = callers[turn % callers.len()].send((turn, due));
         }
     }
 }
@@ -150,6 +153,7 @@ struct Caller {
     to: SocketAddr,
     stream: TcpStream,
     requests: Requests,
+    accepted: Range<u16>,
     request: Vec<u8>,
     /// What was read and not looked at yet, at its front.
     buffer: Vec<u8>,
@@ -157,9 +161,16 @@ struct Caller {
 }
 
 impl Caller {
-    async fn connect(to: SocketAddr, requests: Requests) -> Result<Self> {
-        let stream = connect(to).await?;
-        Ok(Self { to, stream, requests, request: Vec::new(), buffer: vec![0; READ], filled: 0 })
+    async fn connect(load: &Load) -> Result<Self> {
+        Ok(Self {
+            to: load.to,
+            stream: connect(load.to).await?,
+            requests: load.requests.clone(),
+            accepted: if load.may_be_refused { 200..500 } else { 200..300 },
+            request: Vec::new(),
+            buffer: vec![0; READ],
+            filled: 0,
+        })
     }
 
     async fn call(mut self, mut turns: Turns) -> Result<Outcome> {
@@ -189,7 +200,7 @@ impl Caller {
             ensure!(self.filled < self.buffer.len(), "the answer's head is too large");
             self.read(self.filled).await?;
         };
-        ensure!((200..300).contains(&head.status), "status {}", head.status);
+        ensure!(self.accepted.contains(&head.status), "status {}", head.status);
         let mut left = head.body.saturating_sub((self.filled - head.length) as u64);
         self.filled = 0;
         while left > 0 {

@@ -33,6 +33,7 @@ impl Lane {
             requests: self.requests.clone(),
             connections: self.connections,
             pace: self.pace,
+            may_be_refused: false,
         };
         let before = self.candidate.usage.cpu()?;
         let outcome = load.run().await.map_err(|error| error.context(self.candidate.name))?;

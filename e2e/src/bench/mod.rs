@@ -7,6 +7,7 @@
 //! ```
 pub mod arena;
 pub mod generator;
+pub mod guard;
 pub mod large;
 pub mod measure;
 pub mod peers;

@@ -75,9 +75,8 @@ impl Peer {
         let folder = TempDir::new()?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let path = folder.path().display();
-        // A worker may not enter a folder that only root may.
         let configuration = format!(
-            "worker_processes 1; daemon off; user root; pid {path}/pid; error_log {path}/log;\n\
+            "master_process off; daemon off; pid {path}/pid; error_log {path}/log;\n\
              events {{ worker_connections 20000; }}\n\
              http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; sendfile on;\n\
              proxy_read_timeout 3600s; proxy_temp_path {path}/p; client_body_temp_path {path}/b; \

@@ -109,9 +109,8 @@ pub async fn large(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
 }
 
 /// Callers and applications in an order in which no pair comes again for millions of requests.
-fn everybody(tokens: Vec<String>) -> Requests {
+pub fn everybody(tokens: Vec<String>) -> Requests {
     Arc::new(move |n, bytes| {
-        let n = n as usize;
         let user = n % tokens.len();
         let application = (n * 7 + n / tokens.len()) % APPLICATIONS;
         let name = format!("argocd:app-{application}");
@@ -131,13 +130,13 @@ async fn first_requests(world: &crate::world::World, options: &Options) -> Resul
         let tokens: Vec<String> =
             (0..NEW_TOKENS).map(|i| large::token(&world.provider, users + i)).collect::<Result<_>>()?;
         let requests: Requests = Arc::new(move |n, bytes| {
-            let request = arena::request("x", &tokens[n as usize % tokens.len()], "argocd:app-0", "p0");
+            let request = arena::request("x", &tokens[n % tokens.len()], "argocd:app-0", "p0");
             bytes.extend_from_slice(request.as_bytes());
         });
         let another = large::token(&world.provider, users - 1)?;
         let warm_up = super::generator::same(arena::request("x", &another, "argocd:app-0", "p0"));
-        lane(&candidate, &warm_up, Pace::Count(NEW_TOKENS as u64)).measure().await?;
-        let lane = lane(&candidate, &requests, Pace::Count(NEW_TOKENS as u64));
+        lane(&candidate, &warm_up, Pace::Count(NEW_TOKENS)).measure().await?;
+        let lane = lane(&candidate, &requests, Pace::Count(NEW_TOKENS));
         let (new, known) = (lane.measure().await?.cpu, lane.measure().await?.cpu);
         costs.push(new.saturating_sub(known));
     }

@@ -106,8 +106,8 @@ impl Scale {
         let (peak, resident) = (program.usage().peak()?, program.usage().resident()?);
         let what = format!("memory with {applications} applications, at the peak of the first list");
         let met = peak <= limit << 20;
-        let row = Row::new(&what, &format!("≤ {limit} MB"), megabytes(peak), met);
-        Ok((row.value("ours", format!("{} (then {})", megabytes(peak), megabytes(resident))), ready))
+        let row = Row::new(&what, &format!("≤ {limit} MB"), megabytes(peak as f64), met);
+        Ok((row.value("ours", format!("{} (then {})", megabytes(peak as f64), megabytes(resident as f64))), ready))
     }
 
     /// The pages of a list, read and thrown away.
@@ -163,7 +163,7 @@ impl Scale {
         let settled = || async { Ok(self.accepted(&extensions).await? == EXTENSIONS) };
         wait::within(PATIENCE, "every extension has its status", settled).await.with_context(|| program.log())?;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let before = reconciles(&program).await?;
+        let before = program.reconciles().await?;
         let change = |n: usize| {
             let extensions = extensions.clone();
             async move {
@@ -174,7 +174,7 @@ impl Scale {
             }
         };
         let during = self.during(arena, &program, 5.0, options.time * 5, change).await?;
-        let after = reconciles(&program).await?;
+        let after = program.reconciles().await?;
         let reconcile = (after.1 - before.1).div_f64((after.0 - before.0).max(1.0));
         let result = format!(
             "{} a reconcile (all work with status and Events: {}); p99 {}",
@@ -278,15 +278,4 @@ async fn create(api: &Api<DynamicObject>, objects: impl Iterator<Item = Value>) 
         anyhow::Ok(())
     });
     created.buffer_unordered(AT_ONCE).try_collect::<()>().await
-}
-
-/// How often and how long it reconciled so far.
-async fn reconciles(program: &Program) -> Result<(f64, Duration)> {
-    let text = send(program.admin, Request::get("/metrics")).await?.text();
-    let metric = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
-        anyhow::Ok(line.trim().parse::<f64>()?)
-    };
-    let name = "argocd_extension_proxy_reconcile_duration_seconds";
-    Ok((metric(&format!("{name}_count"))?, Duration::from_secs_f64(metric(&format!("{name}_sum"))?)))
 }

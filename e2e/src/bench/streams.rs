@@ -41,7 +41,7 @@ pub async fn downloads(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
         let what = format!("answers of {name}, {CONNECTIONS} connections");
         let row = Row::new(&what, "≥ 1 × HAProxy", format!("{ratio:.2} × HAProxy"), ratio >= 1.0);
         rows.push(["ours", "HAProxy", "nginx"].into_iter().zip(&samples).fold(row, |row, (name, samples)| {
-            row.value(name, format!("{}/s", megabytes(samples.median(speed) as u64)))
+            row.value(name, format!("{}/s", megabytes(samples.median(speed))))
         }));
     }
     Ok(rows)

@@ -66,6 +66,6 @@ pub fn millis(time: std::time::Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-pub fn megabytes(bytes: u64) -> String {
-    format!("{:.0} MB", bytes as f64 / f64::from(1 << 20))
+pub fn megabytes(bytes: f64) -> String {
+    format!("{:.0} MB", bytes / f64::from(1 << 20))
 }

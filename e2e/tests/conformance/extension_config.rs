@@ -95,8 +95,7 @@ fn compare(case: &Case, outcome: &Outcome) -> Option<String> {
         .verdicts
         .iter()
         .filter(|v| v.place.object == "ConfigMap argocd/argocd-cm" && v.place.entry.starts_with("extension"));
-    let invalid: Vec<String> =
-        ours.clone().filter(|v| v.state != State::Accepted).flat_map(operator::verdict::Verdict::lines).collect();
+    let invalid: Vec<String> = ours.clone().filter(|v| v.state != State::Accepted).flat_map(|v| v.lines()).collect();
     if !case.ok {
         return invalid.is_empty().then(|| "is accepted, and Argo CD refuses it".into());
     }
