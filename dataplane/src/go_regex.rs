@@ -14,8 +14,30 @@ use std::str::Chars;
 use crate::effort::{Effort, Exhausted};
 
 /// Memory that one compiled pattern may take.
-const LITE_SIZE_LIMIT: usize = 128 << 10;
+const LITE_SIZE_LIMIT: usize = 256 << 10;
 const SIZE_LIMIT: usize = 256 << 10;
+/// What one pattern may weigh: its characters, those that are repeated so often counted as often.
+const MOST_WEIGHT: usize = 4_000;
+/// By how much the full engine is slower to be ready.
+const FULL_IS_HEAVIER: usize = 100;
+
+/// What the patterns of one policy may weigh together: a fraction of a second's work. Characters alone do not reach it,
+/// since no ConfigMap holds as many.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowance(usize);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(2_000_000)
+    }
+}
+
+impl Allowance {
+    fn take(&mut self, weight: usize) -> Option<()> {
+        self.0 = self.0.checked_sub(weight)?;
+        Some(())
+    }
+}
 
 /// A compiled pattern, not anchored but where it says so.
 #[derive(Debug)]
@@ -39,7 +61,7 @@ enum Engine {
 
 impl Expression {
     /// Compiles a pattern as Go would read it; `None` where Go would not, or where it is too large.
-    pub(crate) fn compile(pattern: &str) -> Option<Self> {
+    pub(crate) fn compile(pattern: &str, allowance: &mut Allowance) -> Option<Self> {
         let (anchored_at_start, rest) = anchor(pattern, str::strip_prefix, '^');
         let (anchored_at_end, inner) = anchor(rest, str::strip_suffix, '$');
         // What may be anything and stands at an open end changes nothing.
@@ -48,7 +70,7 @@ impl Expression {
         if inner.chars().all(is_literal) {
             return Some(Self { anchored_at_start, anchored_at_end, text: inner.into(), engine: None, length });
         }
-        let engine = Engine::compile(&translate(pattern)?)?;
+        let engine = Engine::compile(&translate(pattern)?, allowance)?;
         let text = beginning(rest).into();
         Some(Self { anchored_at_start, anchored_at_end: false, text, engine: Some(engine), length })
     }
@@ -71,13 +93,53 @@ impl Expression {
 }
 
 impl Engine {
-    fn compile(pattern: &str) -> Option<Self> {
+    fn compile(pattern: &str, allowance: &mut Allowance) -> Option<Self> {
+        let weight = weight(pattern);
+        if weight > MOST_WEIGHT {
+            return None;
+        }
+        allowance.take(weight)?;
         let lite = regex_lite::RegexBuilder::new(pattern).size_limit(LITE_SIZE_LIMIT).build();
         lite.map(Self::Lite).ok().or_else(|| {
+            allowance.take(weight * FULL_IS_HEAVIER)?;
             let mut full = regex::RegexBuilder::new(pattern);
             full.size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build().map(Self::Full).ok()
         })
     }
+}
+
+fn weight(pattern: &str) -> usize {
+    // Of each group that is open: what it weighs so far, and what its last part weighs.
+    let mut groups = vec![(0_usize, 0_usize)];
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        let last = match c {
+            '(' => {
+                groups.push((0, 0));
+                continue;
+            }
+            ')' if groups.len() > 1 => groups.pop().map_or(0, |(sum, _)| sum),
+            '{' if rest.as_str().contains('}') => {
+                let (counts, after) = rest.as_str().split_once('}').unwrap_or_default();
+                rest = after.chars();
+                let most = counts.split(',').filter_map(|count| count.parse::<usize>().ok()).max().unwrap_or(1);
+                let repeated = groups.last().map_or(0, |(_, last)| last.saturating_mul(most.saturating_sub(1)));
+                if let Some((sum, last)) = groups.last_mut() {
+                    (*sum, *last) = (sum.saturating_add(repeated), last.saturating_add(repeated));
+                }
+                continue;
+            }
+            '\\' => {
+                rest.next();
+                1
+            }
+            _ => 1,
+        };
+        if let Some(group) = groups.last_mut() {
+            *group = (group.0.saturating_add(last), last);
+        }
+    }
+    groups.into_iter().fold(0, |sum, (group, _)| sum.saturating_add(group))
 }
 
 /// Whether the pattern has the anchor at one end, and what is left of it.

@@ -1,5 +1,6 @@
 //! `cargo bench -p e2e`: everything that is measured, as one table. See docs/performance.md.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -7,16 +8,18 @@ use e2e::bench::arena::{Arena, raise_file_limit};
 use e2e::bench::scale::Scale;
 use e2e::bench::{Options, guard, requests, streams, table};
 
-const USAGE: &str = "cargo bench -p e2e -- [--only requests,streams,guard,scale] [--seconds N] [--rounds N]";
+const USAGE: &str =
+    "cargo bench -p e2e -- [--only requests,streams,guard,scale] [--seconds N] [--rounds N] [--argocd-server PATH]";
 
 struct Arguments {
     options: Options,
     only: Option<Vec<String>>,
+    argocd: Option<PathBuf>,
 }
 
 impl Arguments {
     fn read() -> Result<Self> {
-        let mut this = Self { options: Options { time: Duration::from_secs(4), rounds: 5 }, only: None };
+        let mut this = Self { options: Options { time: Duration::from_secs(4), rounds: 5 }, only: None, argocd: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| anyhow::anyhow!("{word} needs a value: {USAGE}"));
@@ -24,6 +27,7 @@ impl Arguments {
                 // What cargo says to every benchmark.
                 "--bench" => {}
                 "--only" => this.only = Some(value()?.split(',').map(str::to_owned).collect()),
+                "--argocd-server" => this.argocd = Some(PathBuf::from(value()?).canonicalize()?),
                 "--seconds" => this.options.time = Duration::from_secs_f64(value()?.parse()?),
                 "--rounds" => this.options.rounds = value()?.parse::<usize>()?.max(1),
                 _ => bail!("{word} is not known: {USAGE}"),
@@ -59,7 +63,11 @@ async fn main() -> Result<()> {
     }
     if arguments.wants("scale") {
         let scale = Scale::start(&arena).await?;
-        scale.run(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
+        scale
+            .run(&arena, options, arguments.argocd.as_deref())
+            .await?
+            .iter()
+            .for_each(|row| println!("{}", row.line()));
     }
     Ok(())
 }

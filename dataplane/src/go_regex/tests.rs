@@ -1,10 +1,11 @@
 use std::time::{Duration, Instant};
 
-use super::Expression;
+use super::{Allowance, Expression, weight};
 use crate::effort::Effort;
 
 fn matches(pattern: &str, text: &str) -> Option<bool> {
-    Expression::compile(pattern).map(|expression| expression.matches(text, &mut Effort::default()).expect("no effort"))
+    Expression::compile(pattern, &mut Allowance::default())
+        .map(|expression| expression.matches(text, &mut Effort::default()).expect("no effort"))
 }
 
 #[test]
@@ -91,10 +92,41 @@ fn no_expression_takes_long() {
     ];
     for bomb in bombs {
         let started = Instant::now();
-        if let Some(expression) = Expression::compile(&bomb) {
+        if let Some(expression) = Expression::compile(&bomb, &mut Allowance::default()) {
             let _ = expression.matches(&text, &mut Effort::default());
         }
         // Milliseconds where it is optimised.
         assert!(started.elapsed() < Duration::from_millis(500), "{:.20}: {:?}", bomb, started.elapsed());
     }
+}
+
+#[test]
+fn repetitions_weigh_what_they_repeat() {
+    for (pattern, expected) in [
+        ("abc", 3),
+        ("a{3}", 3 + 2),
+        ("a{2,5}b", 5 + 3),
+        ("(ab){10}", 20),
+        ("(a{10}){10}", 118),
+        ("a{1000}{1000}", 1_000_000 + 6),
+        (r"\(\{", 2),
+        ("[a-z]{1,63}[.][a-z]{1,63}", 0),
+    ] {
+        let weight = weight(pattern);
+        match expected {
+            0 => assert!(weight < 500, "{pattern}: {weight}"),
+            expected => assert!(weight.abs_diff(expected) <= 20, "{pattern}: {weight}, not {expected}"),
+        }
+    }
+}
+
+#[test]
+fn a_policy_may_hold_only_so_many_of_the_heavy_ones() {
+    let mut allowance = Allowance::default();
+    let compiled = (0..10_000).filter(|_| Expression::compile("(x[a-z]{50}){50}", &mut allowance).is_some()).count();
+    assert!((10..2_000).contains(&compiled), "{compiled}");
+    // As many plain ones as any policy holds.
+    let mut allowance = Allowance::default();
+    let plain = |i: usize| Expression::compile(&format!("^team-{i}/(dev|prod)-[a-z0-9-]+$"), &mut allowance).is_some();
+    assert!((0..10_000).all(plain));
 }

@@ -10,7 +10,7 @@ use super::csv::{self, CsvError};
 use super::question::{Kind, Question};
 use crate::effort::{Effort, Exhausted};
 use crate::glob::Glob;
-use crate::go_regex::Expression;
+use crate::go_regex::{Allowance, Expression};
 
 /// How many `g` lines may stand between a subject and the role that holds a rule.
 const MAX_ROLE_DEPTH: usize = 10;
@@ -98,10 +98,10 @@ impl From<Exhausted> for Unevaluable {
 }
 
 impl Pattern {
-    fn new(text: &str, mode: MatchMode) -> Self {
+    fn new(text: &str, mode: MatchMode, allowance: &mut Allowance) -> Self {
         match mode {
             MatchMode::Glob => Self::Glob(Glob::new(text)),
-            MatchMode::Regex => Expression::compile(text).map_or(Self::Invalid, Self::Regex),
+            MatchMode::Regex => Expression::compile(text, allowance).map_or(Self::Invalid, Self::Regex),
         }
     }
 
@@ -115,8 +115,8 @@ impl Pattern {
 }
 
 impl Rule {
-    fn new(resource: &str, action: &str, object: &str, effect: Effect, mode: MatchMode, origin: Origin) -> Self {
-        let [resource, action, object] = [resource, action, object].map(|text| Pattern::new(text, mode));
+    fn new(patterns: [Pattern; 3], effect: Effect, origin: Origin) -> Self {
+        let [resource, action, object] = patterns;
         let is_about = Kind::ALL.map(|kind| {
             let (asked_resource, asked_action) = kind.resource_and_action();
             are_about((&resource, asked_resource), (&action, asked_action), &mut Effort::default()).ok()
@@ -182,6 +182,7 @@ pub struct RuleSet {
     rules: HashMap<String, Arc<Rules>>,
     /// `g` lines: what stands on the left → the roles on the right.
     roles: HashMap<String, Vec<Box<str>>>,
+    allowance: Allowance,
 }
 
 impl RuleSet {
@@ -211,7 +212,8 @@ impl RuleSet {
                     "deny" => Effect::Deny,
                     _ => Effect::Neither,
                 };
-                let rule = Rule::new(resource, action, object, effect, mode, origin());
+                let patterns = [resource, action, object].map(|text| Pattern::new(text, mode, &mut self.allowance));
+                let rule = Rule::new(patterns, effect, origin());
                 // Nobody shares them before the whole text has been read.
                 if let Some(rules) = Arc::get_mut(self.rules.entry_ref(*subject).or_default()) {
                     rules.push(rule);

@@ -1,8 +1,6 @@
 //! The program and its peers side by side, in front of one backend.
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::backend::Backend;
@@ -92,9 +90,4 @@ pub fn raise_file_limit() -> Result<u64> {
     let files = limit.maximum.unwrap_or(FILES).min(FILES);
     setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: limit.maximum })?;
     Ok(files)
-}
-
-/// A program that was given by its path.
-pub fn given(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().with_context(|| format!("{}: no such program", path.display()))
 }

@@ -6,6 +6,7 @@
 //!              usage: CPU and memory of each
 //! ```
 pub mod arena;
+pub mod argocd;
 pub mod generator;
 pub mod guard;
 pub mod large;

@@ -1,6 +1,7 @@
 //! Many objects in a real API server: memory, time to be ready, and what changes cost.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -20,11 +21,12 @@ use crate::wait;
 
 use super::Options;
 use super::arena::{self, Arena};
-use super::generator::Pace;
+use super::argocd::ArgoCdServer;
+use super::generator::{Pace, same};
 use super::large;
-use super::measure::{Lane, Sample};
+use super::measure::{Lane, Sample, Samples, rounds};
 use super::requests::lane;
-use super::table::{Row, megabytes, micros, millis};
+use super::table::{self, Row, megabytes, micros, millis};
 
 const FEW: usize = 5_000;
 const MANY: usize = 50_000;
@@ -51,14 +53,23 @@ impl Scale {
         Ok(Self { stage: Stage { world, api, redis }, client })
     }
 
-    pub async fn run(&self, arena: &Arena, options: &Options) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
+    /// Tells each row as soon as it is known.
+    pub async fn run(
+        &self,
+        arena: &Arena,
+        options: &Options,
+        argocd: Option<&Path>,
+        tell: impl Fn(&Row),
+    ) -> Result<()> {
         self.create(0..FEW).await?;
-        rows.push(self.memory(FEW, 40).await?.0);
+        tell(&self.memory(FEW, 40).await?.0);
+        if let Some(program) = argocd {
+            self.beside_argocd(program, options).await?.iter().for_each(&tell);
+        }
         self.create(FEW..MANY).await?;
         let bare = self.bare_list(MANY).await?;
         let (memory, ready) = self.memory(MANY, 150).await?;
-        rows.push(memory);
+        tell(&memory);
         let ratio = ready.as_secs_f64() / bare.as_secs_f64();
         let row = Row::new(
             "ready after start with 50,000 applications",
@@ -66,9 +77,37 @@ impl Scale {
             format!("{ratio:.2} × {:.1} s", bare.as_secs_f64()),
             ratio <= 1.2,
         );
-        rows.push(row.value("ours", format!("{:.1} s", ready.as_secs_f64())));
-        rows.push(self.changing_applications(arena, options).await?);
-        rows.push(self.changing_an_extension(arena, options).await?);
+        tell(&row.value("ours", format!("{:.1} s", ready.as_secs_f64())));
+        tell(&self.changing_applications(arena, options).await?);
+        tell(&self.changing_an_extension(arena, options).await?);
+        Ok(())
+    }
+
+    /// The same requests through argocd-server, on the same cluster.
+    async fn beside_argocd(&self, argocd: &Path, options: &Options) -> Result<Vec<Row>> {
+        let (program, _) = self.serve().await?;
+        let argocd = ArgoCdServer::start(argocd, &self.stage).await?;
+        let ours = arena::candidate(&program);
+        let simple = arena::simple("x", &self.stage.world.token()?);
+        let single_sign_on = arena::request("x", &large::token(&self.stage.world.provider, 0)?, "argocd:app-0", "p0");
+        let mut rows = Vec::new();
+        for (what, requests) in [("a local account", simple), ("single sign-on, 40 groups", same(single_sign_on))] {
+            let lanes = [&ours, &argocd.candidate].map(|candidate| lane(candidate, &requests, Pace::For(options.time)));
+            let [ours, theirs] = rounds(lanes, options.rounds).await.with_context(|| argocd.log())?;
+            let ratio = ours.ratio(&theirs, |sample| sample.per_second);
+            let shown = |samples: &Samples| {
+                let cpu = samples.median_time(|sample| sample.cpu);
+                format!("{} ({})", table::count(samples.median(|sample| sample.per_second)), micros(cpu))
+            };
+            let what = format!("requests a second (CPU each) beside argocd-server, 5,000 applications: {what}");
+            let row = Row::told(&what, format!("{ratio:.0} × argocd-server"));
+            rows.push(row.value("ours", shown(&ours)).value("argocd-server", shown(&theirs)));
+        }
+        let memory = [&ours, &argocd.candidate].map(|candidate| candidate.usage.resident());
+        let [ours, theirs] = memory.map(|bytes| bytes.map(|bytes| bytes as f64));
+        let (ours, theirs) = (ours?, theirs?);
+        let row = Row::told("memory after that", format!("{:.2} × argocd-server", ours / theirs));
+        rows.push(row.value("ours", megabytes(ours)).value("argocd-server", megabytes(theirs)));
         Ok(rows)
     }
 
@@ -104,7 +143,8 @@ impl Scale {
     async fn memory(&self, applications: usize, limit: u64) -> Result<(Row, Duration)> {
         let (program, ready) = self.serve().await?;
         let (peak, resident) = (program.usage().peak()?, program.usage().resident()?);
-        let what = format!("memory with {applications} applications, at the peak of the first list");
+        let what =
+            format!("memory with {} applications, at the peak of the first list", table::count(applications as f64));
         let met = peak <= limit << 20;
         let row = Row::new(&what, &format!("≤ {limit} MB"), megabytes(peak as f64), met);
         Ok((row.value("ours", format!("{} (then {})", megabytes(peak as f64), megabytes(resident as f64))), ready))

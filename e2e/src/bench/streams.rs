@@ -40,9 +40,12 @@ pub async fn downloads(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
         let ratio = samples[0].ratio(&samples[1], speed);
         let what = format!("answers of {name}, {CONNECTIONS} connections");
         let row = Row::new(&what, "≥ 1 × HAProxy", format!("{ratio:.2} × HAProxy"), ratio >= 1.0);
-        rows.push(["ours", "HAProxy", "nginx"].into_iter().zip(&samples).fold(row, |row, (name, samples)| {
-            row.value(name, format!("{}/s", megabytes(samples.median(speed))))
-        }));
+        rows.push(
+            ["ours", "HAProxy", "nginx"]
+                .into_iter()
+                .zip(&samples)
+                .fold(row, |row, (name, samples)| row.value(name, format!("{}/s", megabytes(samples.median(speed))))),
+        );
     }
     Ok(rows)
 }

@@ -21,6 +21,11 @@ impl Row {
         Self { what: what.into(), goal: goal.into(), result, is_met, values: Vec::new() }
     }
 
+    /// One that is no goal.
+    pub fn told(what: &str, result: String) -> Self {
+        Self::new(what, "", result, true)
+    }
+
     #[must_use]
     pub fn value(mut self, candidate: &'static str, value: String) -> Self {
         self.values.push((candidate, value));
@@ -34,7 +39,11 @@ impl Row {
             let value = self.values.iter().find(|(name, _)| *name == column);
             let _ = write!(line, " {} |", value.map_or("", |(_, value)| value));
         }
-        let met = if self.is_met { "met" } else { "**missed**" };
+        let met = match self.is_met {
+            _ if self.goal.is_empty() => "",
+            true => "met",
+            false => "**missed**",
+        };
         let _ = write!(line, " {} | {} | {met} |", self.result, self.goal);
         line
     }

@@ -1,6 +1,6 @@
 //! The registry of extensions out of both sources. A name counts once: `argocd-cm` first, then the older object.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::draft::BackendDraft;
@@ -10,6 +10,7 @@ use dataplane::Snapshot;
 use dataplane::extension::{
     Extension, ExtensionSettings, Extensions, Limits, ProjectPatterns, Scope, Service, ServiceSettings,
 };
+use hashbrown::HashMap;
 
 use super::backend::{self, Owner};
 use super::extension_config::{self, ReadableTexts};
