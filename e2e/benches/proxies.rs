@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use e2e::bench::arena::{Arena, raise_file_limit};
 use e2e::bench::scale::Scale;
-use e2e::bench::{Options, guard, requests, streams, table};
+use e2e::bench::table::{self, Row};
+use e2e::bench::{Options, guard, machine, requests, streams};
 
 const USAGE: &str =
     "cargo bench -p e2e -- [--only requests,streams,guard,scale] [--seconds N] [--rounds N] [--argocd-server PATH]";
@@ -46,28 +47,24 @@ async fn main() -> Result<()> {
     let arguments = Arguments::read()?;
     let options = &arguments.options;
     let files = raise_file_limit()?;
-    println!("{}", table::heading());
+    println!("{}\n\n{}", machine::describe()?, table::heading());
+    let tell = |row: &Row| println!("{}", row.line());
     let arena = Arena::start().await?;
     if arguments.wants("requests") {
         let simple = requests::simple(&arena, options).await?;
-        requests::throughput(&simple).iter().for_each(|row| println!("{}", row.line()));
-        println!("{}", requests::latency(&arena, &simple, options).await?.line());
-        requests::large(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
+        requests::throughput(&simple).iter().for_each(tell);
+        tell(&requests::latency(&arena, &simple, options).await?);
+        requests::large(&arena, options).await?.iter().for_each(tell);
     }
     if arguments.wants("streams") {
-        streams::downloads(&arena, options).await?.iter().for_each(|row| println!("{}", row.line()));
-        println!("{}", streams::websockets(&arena, files).await?.line());
+        streams::downloads(&arena, options).await?.iter().for_each(tell);
+        tell(&streams::websockets(&arena, files).await?);
     }
     if arguments.wants("guard") {
-        guard::run(&arena).await?.iter().for_each(|row| println!("{}", row.line()));
+        guard::run(&arena).await?.iter().for_each(tell);
     }
     if arguments.wants("scale") {
-        let scale = Scale::start(&arena).await?;
-        scale
-            .run(&arena, options, arguments.argocd.as_deref())
-            .await?
-            .iter()
-            .for_each(|row| println!("{}", row.line()));
+        Scale::start(&arena).await?.run(&arena, options, arguments.argocd.as_deref(), tell).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod argocd;
 pub mod generator;
 pub mod guard;
 pub mod large;
+pub mod machine;
 pub mod measure;
 pub mod peers;
 pub mod requests;

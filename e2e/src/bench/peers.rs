@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -124,11 +123,4 @@ impl Peer {
         let candidate = Candidate { name, address, sockets: address, usage: Usage::of(process.id()) };
         Ok(Self { candidate, _process: process, _folder: folder })
     }
-}
-
-/// What a system's program says of its version.
-pub fn version(program: &Path, argument: &str) -> String {
-    let output = Command::new(program).arg(argument).output();
-    let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
 }

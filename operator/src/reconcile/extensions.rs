@@ -50,7 +50,7 @@ pub(super) fn read(world: &World<'_>, readable: &mut ReadableTexts, before: Opti
     registry.verdicts.extend(config.findings.iter().cloned());
     config.entries.iter().for_each(|judgement| registry.add(judgement));
     objects.iter().for_each(|(_, judgement)| registry.add(judgement));
-    let Registry { extensions, verdicts, digest, .. } = registry;
+    let (extensions, verdicts, digest) = registry.finish();
     let extensions = match before.map(|before| &before.extensions) {
         Some(before) if are_same(before, &extensions) => before.clone(),
         _ => Arc::new(extensions),
@@ -171,6 +171,10 @@ struct Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
+    fn finish(self) -> (Extensions, Vec<Arc<Verdict>>, Digest) {
+        (self.extensions, self.verdicts, self.digest)
+    }
+
     fn add(&mut self, judgement: &'a Judgement) {
         let Some((extension, digest)) = &judgement.extension else {
             return self.verdicts.push(judgement.verdict.clone());
