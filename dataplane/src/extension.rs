@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::application::Destination;
 use crate::cluster::Cluster;
+use crate::effort::Effort;
 use crate::glob::Glob;
 use crate::health::Health;
 use crate::tls::BackendTls;
@@ -156,7 +157,8 @@ impl ProjectPatterns {
     }
 
     pub fn matches(&self, project: &str) -> bool {
-        self.compiled.iter().any(|glob| glob.matches(project))
+        let mut effort = Effort::default();
+        self.compiled.iter().any(|glob| glob.evaluate(project, &mut effort).unwrap_or(false))
     }
 }
 

@@ -45,11 +45,7 @@ impl Glob {
         })
     }
 
-    /// Whether the whole text matches. One that is too much effort to tell never does.
-    pub fn matches(&self, text: &str) -> bool {
-        self.evaluate(text, &mut Effort::default()).unwrap_or(false)
-    }
-
+    /// Whether the whole text matches.
     pub(crate) fn evaluate(&self, text: &str, effort: &mut Effort) -> Result<bool, Exhausted> {
         effort.spend(1)?;
         Ok(match &self.0 {
@@ -60,11 +56,6 @@ impl Glob {
             Matcher::Nodes(nodes) => reach(nodes, text, vec![0], effort)?.last() == Some(&text.len()),
             Matcher::Nothing => false,
         })
-    }
-
-    /// Whether the pattern could be read at all.
-    pub fn is_valid(&self) -> bool {
-        !matches!(self.0, Matcher::Nothing)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Lists of namespace patterns: `application.namespaces` and a project's `sourceNamespaces`.
 
+use crate::effort::Effort;
 use crate::glob::Glob;
+
+/// Steps back that an expression with look-around may take; others take none.
+const MOST_STEPS_BACK: usize = 10_000;
 
 /// Patterns as Argo CD writes them: a glob, or a regular expression between slashes.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +29,7 @@ impl NamespacePatterns {
         for text in &source {
             compiled.push(Pattern::Glob(Glob::new(text)));
             if let Some(body) = text.strip_prefix('/').and_then(|t| t.strip_suffix('/')) {
-                match fancy_regex::Regex::new(body) {
+                match fancy_regex::RegexBuilder::new(body).backtrack_limit(MOST_STEPS_BACK).build() {
                     Ok(regex) => compiled.push(Pattern::Regex(Box::new(regex))),
                     Err(_) => unreadable.push(text.clone()),
                 }
@@ -47,11 +51,20 @@ impl NamespacePatterns {
     }
 
     pub fn matches(&self, namespace: &str) -> bool {
-        self.compiled.iter().any(|pattern| match pattern {
-            Pattern::Glob(glob) => glob.matches(namespace),
-            // An expression that gives up has not permitted anything.
-            Pattern::Regex(regex) => regex.is_match(namespace).unwrap_or(false),
-        })
+        let mut effort = Effort::default();
+        for pattern in &self.compiled {
+            match pattern {
+                Pattern::Glob(glob) if glob.evaluate(namespace, &mut effort).unwrap_or(false) => return true,
+                Pattern::Glob(_) => {}
+                Pattern::Regex(regex) => match regex.is_match(namespace) {
+                    Ok(true) => return true,
+                    Ok(false) => {}
+                    // One that gives up has not permitted anything, and the next might take as long.
+                    Err(_) => return false,
+                },
+            }
+        }
+        false
     }
 }
 

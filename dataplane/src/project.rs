@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::effort::{Effort, Exhausted};
 use crate::glob::Glob;
 use crate::namespace::NamespacePatterns;
 use crate::rbac::{MatchMode, PolicyError, RuleSet};
@@ -99,11 +100,16 @@ impl Project {
     ///
     /// The last word is not the last rule's: a deny pattern that hits ends the search with a no.
     pub fn permits_destination(&self, server: &str, cluster_name: &str, namespace: &str) -> bool {
-        let mut permitted = false;
+        let (mut permitted, mut effort) = (false, Effort::default());
         for rule in &self.destinations {
-            let name = !cluster_name.is_empty() && rule.name.matches(cluster_name);
-            let server = !server.is_empty() && rule.server.matches(server);
-            let in_namespace = rule.namespace.matches(namespace);
+            let mut matches = |field: &Field, text: &str| field.matches(text, &mut effort);
+            let answers = [
+                if cluster_name.is_empty() { Ok(false) } else { matches(&rule.name, cluster_name) },
+                if server.is_empty() { Ok(false) } else { matches(&rule.server, server) },
+                matches(&rule.namespace, namespace),
+            ];
+            // What cannot be told is not permitted, whichever way the rule would turn it.
+            let [Ok(name), Ok(server), Ok(in_namespace)] = answers else { return false };
             if (server || name) && in_namespace {
                 permitted = true;
             } else if (rule.name.denies && !name)
@@ -150,8 +156,8 @@ impl Field {
         Self { denies, glob: Glob::new(pattern) }
     }
 
-    fn matches(&self, text: &str) -> bool {
-        self.glob.matches(text) != self.denies
+    fn matches(&self, text: &str, effort: &mut Effort) -> Result<bool, Exhausted> {
+        Ok(self.glob.evaluate(text, effort)? != self.denies)
     }
 }
 

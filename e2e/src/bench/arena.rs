@@ -25,20 +25,20 @@ pub struct Arena {
     pub backend: Peer,
     /// Behind WebSockets: one for each, so that the system's ports suffice.
     pub sockets: Backend,
-    _other_sockets: [Backend; 2],
+    _haproxy_sockets: Backend,
     program: Program,
 }
 
 impl Arena {
     pub async fn start() -> Result<Self> {
         let (backend, sockets) = (Peer::backend().await?, Backend::start("sockets").await?);
-        let others = [Backend::start("sockets").await?, Backend::start("sockets").await?];
-        let haproxy = Peer::haproxy(backend.candidate.address, others[0].address).await?;
-        let nginx = Peer::nginx_proxy(backend.candidate.address, others[1].address).await?;
+        let haproxy_sockets = Backend::start("sockets").await?;
+        let haproxy = Peer::haproxy(backend.candidate.address, haproxy_sockets.address).await?;
+        let nginx = Peer::nginx_proxy(backend.candidate.address).await?;
         let world = world(&backend, &sockets).await?;
         let program = serve(&world)?;
         let ours = candidate(&program);
-        Ok(Self { world, ours, haproxy, nginx, backend, sockets, _other_sockets: others, program })
+        Ok(Self { world, ours, haproxy, nginx, backend, sockets, _haproxy_sockets: haproxy_sockets, program })
     }
 
     pub fn log(&self) -> String {

@@ -53,21 +53,17 @@ impl Peer {
         Ok(peer)
     }
 
-    /// An nginx that passes everything on, with the header work that an extension's request needs.
-    pub async fn nginx_proxy(backend: SocketAddr, websockets: SocketAddr) -> Result<Self> {
-        let upstream = |name: &str, to: SocketAddr| {
-            format!("upstream {name} {{ server {to}; keepalive 256; keepalive_requests 1000000000; }}\n")
-        };
-        let headers = "proxy_http_version 1.1; proxy_set_header Cookie \"\"; proxy_set_header Authorization \"\"; \
-             proxy_set_header Argocd-Username alice; proxy_set_header Argocd-Namespace argocd; \
-             proxy_set_header X-Forwarded-For $remote_addr;";
+    /// An nginx that passes requests on, with the header work that an extension's request needs.
+    pub async fn nginx_proxy(backend: SocketAddr) -> Result<Self> {
+        let upstream =
+            format!("upstream small {{ server {backend}; keepalive 256; keepalive_requests 1000000000; }}\n");
         let server = format!(
-            "location /extensions/{EXTENSION}/ {{ {headers} proxy_set_header Connection \"\"; proxy_pass http://small/; }}\n\
-             location ~ ^/extensions/sockets-[0-9]/ {{ {headers} proxy_set_header Connection Upgrade; \
-             proxy_set_header Upgrade websocket; rewrite ^/extensions/[^/]*(/.*) $1 break; proxy_pass http://sockets; }}"
+            "location /extensions/{EXTENSION}/ {{ proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+             proxy_set_header Cookie \"\"; proxy_set_header Authorization \"\"; \
+             proxy_set_header Argocd-Username alice; proxy_set_header Argocd-Namespace argocd; \
+             proxy_set_header X-Forwarded-For $remote_addr; proxy_pass http://small/; }}"
         );
-        let http = upstream("small", backend) + &upstream("sockets", websockets);
-        Self::nginx("nginx", &http, &server).await
+        Self::nginx("nginx", &upstream, &server).await
     }
 
     async fn nginx(name: &'static str, http: &str, server: &str) -> Result<Self> {

@@ -50,14 +50,13 @@ pub async fn downloads(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Memory that each WebSocket takes of the proxy. Fewer are opened where the system permits fewer files, of which this
+/// Memory that each WebSocket takes of the proxy, and of HAProxy. Fewer are opened where the system permits fewer files, of which this
 /// process and the proxy need two for each.
 pub async fn websockets(arena: &Arena, files: u64) -> Result<Row> {
     let count = WEBSOCKETS.min((usize::try_from(files)?.saturating_sub(OTHER_FILES)) / 2);
     let token = arena.world.token()?;
     let ours = memory_of_each(&arena.ours, &token, count).await?;
     let haproxy = memory_of_each(&arena.haproxy.candidate, &token, count).await?;
-    let nginx = memory_of_each(&arena.nginx.candidate, &token, count).await?;
     let kilobytes = |bytes: u64| format!("{:.1} KB", bytes as f64 / 1024.0);
     let row = Row::new(
         &format!("memory of each of {} idle WebSockets", table::count(count as f64)),
@@ -65,7 +64,7 @@ pub async fn websockets(arena: &Arena, files: u64) -> Result<Row> {
         kilobytes(ours),
         ours <= 12 << 10,
     );
-    Ok(row.value("ours", kilobytes(ours)).value("HAProxy", kilobytes(haproxy)).value("nginx", kilobytes(nginx)))
+    Ok(row.value("ours", kilobytes(ours)).value("HAProxy", kilobytes(haproxy)))
 }
 
 async fn memory_of_each(candidate: &Candidate, token: &str, count: usize) -> Result<u64> {

@@ -10,7 +10,7 @@ use e2e::stage::Stage;
 use e2e::{program, tools, wait};
 
 /// In this order: what one installs the next one looks at.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "docs/install.md",
     "docs/rbac.md",
@@ -21,9 +21,10 @@ const DOCUMENTS: [&str; 10] = [
     "docs/metrics.md",
     "docs/differences.md",
     "docs/architecture.md",
+    "docs/performance.md",
 ];
 /// What another test runs: this one itself, and the image, which `cluster` builds with the very script.
-const RUN_ELSEWHERE: [&str; 2] = ["cargo test --workspace", "operator/image/build "];
+const RUN_ELSEWHERE: [&str; 3] = ["cargo test --workspace", "cargo bench ", "operator/image/build "];
 
 struct Block {
     kind: String,
