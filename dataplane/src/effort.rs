@@ -1,8 +1,8 @@
 //! A bound on what one decision may cost. Patterns are input, and there may be thousands of them: whatever they are,
 //! no request may hold up the others.
 
-/// Steps that one decision may take; each takes a nanosecond or two.
-const STEPS: usize = 1_000_000;
+/// Steps that one decision may take, of a few nanoseconds each.
+const STEPS: usize = 500_000;
 
 /// What is left of the steps.
 #[derive(Debug)]

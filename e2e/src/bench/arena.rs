@@ -49,7 +49,13 @@ impl Arena {
 /// The conformance world with an extension in front of the backend.
 pub async fn world(backend: &Peer, sockets: &Backend) -> Result<World> {
     let world = World::start().await?;
-    world.write_extension(EXTENSION, &format!("http://{}", backend.candidate.address), "")?;
+    // In `argocd-cm`, so that an argocd-server knows it as well.
+    let place = "  extension.config.solo: |\n";
+    let entry = format!(
+        "  extension.config.{EXTENSION}: |\n    services:\n    - url: http://{}\n{place}",
+        backend.candidate.address
+    );
+    world.edit("10-config.yaml", |text| text.replace(place, &entry))?;
     for name in SOCKETS {
         world.write_extension(name, &sockets.url(), "")?;
     }
