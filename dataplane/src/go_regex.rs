@@ -3,7 +3,6 @@
 //! The two engines agree but for a few constructs, which are rewritten so that a rule keeps its meaning:
 //! Go's Perl classes are ASCII, `[` within a class is a plain character there, `&&`, `--` and `~~` are no set
 //! operations, and `\Q…\E` quotes.
-
 //!
 //! A policy may have thousands of them. Those that are nothing but text are compared as text; of the others the text
 //! that a match must begin with is looked for first.

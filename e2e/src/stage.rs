@@ -60,6 +60,11 @@ impl Stage {
 
 /// Waits until the program says that it is ready.
 pub async fn ready(program: &Program) -> Result<Duration> {
+    ready_within(wait::PATIENCE, program).await
+}
+
+/// The same with another patience.
+pub async fn ready_within(patience: Duration, program: &Program) -> Result<Duration> {
     let ready = || async { Ok(send(program.admin, Request::get("/readyz")).await?.status == 200) };
-    wait::until("the program is ready", ready).await.map_err(|error| error.context(program.log()))
+    wait::within(patience, "the program is ready", ready).await.map_err(|error| error.context(program.log()))
 }

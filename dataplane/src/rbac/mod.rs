@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use question::Kind;
 pub use question::Question;
 pub use rules::{Effect, MatchMode, Origin, PolicyError, PolicyErrorReason, RuleSet};
-use rules::{Rules, reachable};
+use rules::{Rules, reachable, rules_of_all};
 pub use standing::Standing;
 
 use crate::effort::Effort;
@@ -127,10 +127,8 @@ impl Policy {
     }
 
     fn ask(&self, asked: &mut Asked<'_>, subject: &str) -> Option<Decision> {
-        let reached = reachable(&[&self.rules], subject);
-        let rules: Vec<Arc<Rules>> =
-            reached.into_iter().filter_map(|role| self.rules.rules_of(role)).cloned().collect();
-        asked.ask(subject, &rules)
+        let layers = [&self.rules];
+        asked.ask(subject, &rules_of_all(&layers, &reachable(&layers, subject)))
     }
 }
 

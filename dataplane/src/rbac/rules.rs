@@ -248,6 +248,11 @@ impl RuleSet {
     }
 }
 
+/// The rules of subjects and roles, layer after layer for each.
+pub(super) fn rules_of_all(layers: &[&RuleSet], names: &[&str]) -> Vec<Arc<Rules>> {
+    names.iter().flat_map(|name| layers.iter().filter_map(|layer| layer.rules_of(name))).cloned().collect()
+}
+
 /// The subject itself and every role that it reaches through the layers' `g` lines.
 pub(super) fn reachable<'a>(layers: &[&'a RuleSet], subject: &'a str) -> Vec<&'a str> {
     let mut seen: HashSet<&str> = HashSet::from([subject]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::rules::{RuleSet, Rules, reachable};
+use super::rules::{RuleSet, Rules, reachable, rules_of_all};
 use super::{Asked, Caller, Decision, Policy, project_role};
 use crate::project::Project;
 
@@ -43,8 +43,9 @@ impl Standing {
                 1 => true,
                 _ => policy.rules.assigns_roles_to(name),
             };
-            let reached = reachable(&[&policy.rules], name);
-            let rules = reached.iter().filter_map(|role| policy.rules.rules_of(role)).cloned().collect();
+            let layers = [&policy.rules];
+            let reached = reachable(&layers, name);
+            let rules = rules_of_all(&layers, &reached);
             for role in reached {
                 reached_by.entry_ref(role).or_default().push(i);
             }
@@ -85,12 +86,6 @@ impl Subject {
             return None;
         }
         let layers = [base, project];
-        let reached = reachable(&layers, &self.name);
-        let rules: Vec<Arc<Rules>> = reached
-            .into_iter()
-            .flat_map(|name| layers.iter().filter_map(|layer| layer.rules_of(name)))
-            .cloned()
-            .collect();
-        asked.ask(&self.name, &rules)
+        asked.ask(&self.name, &rules_of_all(&layers, &reachable(&layers, &self.name)))
     }
 }

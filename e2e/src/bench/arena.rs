@@ -26,7 +26,7 @@ pub struct Arena {
     /// Behind WebSockets: one for each, so that the system's ports suffice.
     pub sockets: Backend,
     _haproxy_sockets: Backend,
-    program: Program,
+    _program: Program,
 }
 
 impl Arena {
@@ -38,11 +38,7 @@ impl Arena {
         let world = world(&backend, &sockets).await?;
         let program = serve(&world)?;
         let ours = candidate(&program);
-        Ok(Self { world, ours, haproxy, nginx, backend, sockets, _haproxy_sockets: haproxy_sockets, program })
-    }
-
-    pub fn log(&self) -> String {
-        self.program.log()
+        Ok(Self { world, ours, haproxy, nginx, backend, sockets, _haproxy_sockets: haproxy_sockets, _program: program })
     }
 }
 

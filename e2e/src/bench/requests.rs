@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::world::World;
+
 use super::Options;
 use super::arena::{self, APPLICATIONS, Arena};
-use super::generator::{Pace, Requests};
+use super::generator::{Pace, Requests, same};
 use super::large::{self, PROJECTS};
 use super::measure::{Lane, Sample, Samples, rounds};
 use super::peers::Candidate;
@@ -74,22 +76,8 @@ pub async fn latency(arena: &Arena, simple: &[Samples; 3], options: &Options) ->
 /// Single sign-on, many groups, a large world: one caller again and again, and everybody for everything.
 pub async fn large(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
     let world = arena::large_world(&arena.backend, &arena.sockets, APPLICATIONS).await?;
-    let program = arena::serve(&world)?;
-    let large = arena::candidate(&program);
-    let pace = Pace::For(options.time);
-    let simple = lane(&arena.ours, &arena::simple("x", &arena.world.token()?), pace);
-    let token = large::token(&world.provider, 0)?;
-    let one = arena::request("x", &token, "argocd:app-0", "p0");
-    let one = lane(&large, &super::generator::same(one), pace);
-    let tokens: Vec<String> = (0..USERS).map(|user| large::token(&world.provider, user)).collect::<Result<_>>()?;
-    let everything = lane(&large, &everybody(tokens), pace);
-    let [simple, one, everything] = rounds([simple, one, everything], options.rounds).await?;
-
+    let [simple, one, everything] = in_a_large_world(arena, &world, options).await?;
     let per_second = |sample: &Sample| sample.per_second;
-    let shown = |samples: &Samples| {
-        let cpu = samples.median_time(|sample| sample.cpu);
-        format!("{} ({})", count(samples.median(per_second)), micros(cpu))
-    };
     let ratio = one.ratio(&simple, per_second);
     let of_one = Row::new(
         "requests a second (CPU each): SSO token, 40 groups, 2,000 policy lines, 5,000 applications, 200 projects",
@@ -108,8 +96,29 @@ pub async fn large(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
     Ok(vec![of_one.value("ours", shown(&one)), of_everything.value("ours", shown(&everything)), first])
 }
 
+/// A simple request in a small world, one caller's of the large world again and again, and everybody's for everything.
+pub async fn in_a_large_world(arena: &Arena, world: &World, options: &Options) -> Result<[Samples; 3]> {
+    let program = arena::serve(world)?;
+    let large = arena::candidate(&program);
+    let pace = Pace::For(options.time);
+    let one = arena::request("x", &large::token(&world.provider, 0)?, "argocd:app-0", "p0");
+    let tokens: Vec<String> = (0..USERS).map(|user| large::token(&world.provider, user)).collect::<Result<_>>()?;
+    let lanes = [
+        lane(&arena.ours, &arena::simple("x", &arena.world.token()?), pace),
+        lane(&large, &same(one), pace),
+        lane(&large, &everybody(tokens), pace),
+    ];
+    rounds(lanes, options.rounds).await
+}
+
+/// Requests a second, and what each takes of a processor.
+pub fn shown(samples: &Samples) -> String {
+    let cpu = samples.median_time(|sample| sample.cpu);
+    format!("{} ({})", count(samples.median(|sample| sample.per_second)), micros(cpu))
+}
+
 /// Callers and applications in an order in which no pair comes again for millions of requests.
-pub fn everybody(tokens: Vec<String>) -> Requests {
+fn everybody(tokens: Vec<String>) -> Requests {
     Arc::new(move |n, bytes| {
         let user = n % tokens.len();
         let application = (n * 7 + n / tokens.len()) % APPLICATIONS;
@@ -120,7 +129,7 @@ pub fn everybody(tokens: Vec<String>) -> Requests {
 }
 
 /// What a token costs that was never seen before, against one that is known, for the same request.
-async fn first_requests(world: &crate::world::World, options: &Options) -> Result<Row> {
+async fn first_requests(world: &World, options: &Options) -> Result<Row> {
     let mut costs = Vec::new();
     for round in 0..options.rounds {
         // Remembers nothing yet.
@@ -134,7 +143,7 @@ async fn first_requests(world: &crate::world::World, options: &Options) -> Resul
             bytes.extend_from_slice(request.as_bytes());
         });
         let another = large::token(&world.provider, users - 1)?;
-        let warm_up = super::generator::same(arena::request("x", &another, "argocd:app-0", "p0"));
+        let warm_up = same(arena::request("x", &another, "argocd:app-0", "p0"));
         lane(&candidate, &warm_up, Pace::Count(NEW_TOKENS)).measure().await?;
         let lane = lane(&candidate, &requests, Pace::Count(NEW_TOKENS));
         let (new, known) = (lane.measure().await?.cpu, lane.measure().await?.cpu);

@@ -13,10 +13,9 @@ use kube::core::ApiResource;
 use serde_json::{Value, json};
 
 use crate::apiserver::ApiServer;
-use crate::client::{Request, send};
 use crate::program::Program;
 use crate::redis::Redis;
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 use crate::wait;
 
 use super::Options;
@@ -24,8 +23,8 @@ use super::arena::{self, Arena};
 use super::argocd::ArgoCdServer;
 use super::generator::{Pace, same};
 use super::large;
-use super::measure::{Lane, Sample, Samples, rounds};
-use super::requests::lane;
+use super::measure::{Lane, Sample, rounds};
+use super::requests::{lane, shown};
 use super::table::{self, Row, megabytes, micros, millis};
 
 const FEW: usize = 5_000;
@@ -95,10 +94,6 @@ impl Scale {
             let lanes = [&ours, &argocd.candidate].map(|candidate| lane(candidate, &requests, Pace::For(options.time)));
             let [ours, theirs] = rounds(lanes, options.rounds).await.with_context(|| argocd.log())?;
             let ratio = ours.ratio(&theirs, |sample| sample.per_second);
-            let shown = |samples: &Samples| {
-                let cpu = samples.median_time(|sample| sample.cpu);
-                format!("{} ({})", table::count(samples.median(|sample| sample.per_second)), micros(cpu))
-            };
             let what = format!("requests a second (CPU each) beside argocd-server, 5,000 applications: {what}");
             let row = Row::told(&what, format!("{ratio:.0} × argocd-server"));
             rows.push(row.value("ours", shown(&ours)).value("argocd-server", shown(&theirs)));
@@ -134,8 +129,7 @@ impl Scale {
         let kubeconfig = self.stage.api.kubeconfig().display().to_string();
         let started = Instant::now();
         let program = self.stage.launch(&kubeconfig, &["--workers", "1"])?;
-        let ready = || async { Ok(send(program.admin, Request::get("/readyz")).await?.status == 200) };
-        wait::within(PATIENCE, "the program is ready", ready).await.with_context(|| program.log())?;
+        stage::ready_within(PATIENCE, &program).await?;
         Ok((program, started.elapsed()))
     }
 

@@ -7,9 +7,8 @@
 use std::time::Duration;
 
 use e2e::bench::arena::{self, APPLICATIONS, Arena};
-use e2e::bench::generator::{Pace, same};
-use e2e::bench::measure::{Sample, rounds};
-use e2e::bench::{Options, guard, large, requests, streams};
+use e2e::bench::measure::Sample;
+use e2e::bench::{Options, guard, requests, streams};
 use e2e::image;
 use e2e::program;
 
@@ -33,17 +32,7 @@ async fn requests_memory_and_hostile_policies_stay_within_wide_limits() {
     assert!(ratio < 3.0, "a request costs {ratio:.2} times what it costs HAProxy");
 
     let world = arena::large_world(&arena.backend, &arena.sockets, APPLICATIONS).await.unwrap();
-    let program = arena::serve(&world).unwrap();
-    let candidate = arena::candidate(&program);
-    let pace = Pace::For(OPTIONS.time);
-    let one = arena::request("x", &large::token(&world.provider, 0).unwrap(), "argocd:app-0", "p0");
-    let tokens = (0..1_000).map(|user| large::token(&world.provider, user).unwrap()).collect();
-    let lanes = [
-        requests::lane(&arena.ours, &arena::simple("x", &arena.world.token().unwrap()), pace),
-        requests::lane(&candidate, &same(one), pace),
-        requests::lane(&candidate, &requests::everybody(tokens), pace),
-    ];
-    let [simple, one, everything] = rounds(lanes, OPTIONS.rounds).await.unwrap();
+    let [simple, one, everything] = requests::in_a_large_world(&arena, &world, &OPTIONS).await.unwrap();
     let (one, everything) = (one.ratio(&simple, cpu), everything.ratio(&simple, cpu));
     println!("single sign-on in a large world: {one:.2}; everybody for everything: {everything:.2}");
     assert!(one < 2.0, "a request of a user in 40 groups costs {one:.2} times a simple one");
