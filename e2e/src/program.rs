@@ -25,6 +25,15 @@ pub struct Program {
     log: Arc<Mutex<String>>,
 }
 
+/// All reconciles so far.
+pub struct Reconciles {
+    pub count: f64,
+    /// By the clock.
+    pub took: Duration,
+    /// Of a processor.
+    pub cpu: Duration,
+}
+
 impl Program {
     /// Starts it and waits until it says where it listens.
     pub fn start(arguments: &[&str]) -> Result<Self> {
@@ -88,15 +97,18 @@ impl Program {
         Ok(())
     }
 
-    /// How often it reconciled so far, and how long that took in all.
-    pub async fn reconciles(&self) -> Result<(f64, Duration)> {
+    pub async fn reconciles(&self) -> Result<Reconciles> {
         let text = send(self.admin, Request::get("/metrics")).await?.text();
         let metric = |name: &str| {
-            let name = format!("argocd_extension_proxy_reconcile_duration_seconds_{name} ");
+            let name = format!("argocd_extension_proxy_reconcile_{name} ");
             let line = text.lines().find_map(|line| line.strip_prefix(&name)).context("no such metric")?;
             anyhow::Ok(line.trim().parse::<f64>()?)
         };
-        Ok((metric("count")?, Duration::from_secs_f64(metric("sum")?)))
+        Ok(Reconciles {
+            count: metric("duration_seconds_count")?,
+            took: Duration::from_secs_f64(metric("duration_seconds_sum")?),
+            cpu: Duration::from_secs_f64(metric("cpu_seconds_total")?),
+        })
     }
 
     pub fn usage(&self) -> Usage {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use crds::ServiceStatus;
 use dataplane::Snapshot;
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::inputs::{Inputs, ProxyExtensions};
 use crate::log::LogLevel;
-use crate::metrics::ControllerMetrics;
+use crate::metrics::{ControllerMetrics, Stopwatch};
 use crate::objects::{self, ObjectKey, ObjectKind, ProxyExtensionObject};
 use crate::reconcile::{Memory, ReconcileOptions, reconcile};
 use crate::verdict::{Place, State, Verdict};
@@ -88,7 +88,7 @@ impl Controller {
 
     /// Reconciles. `source_verdicts` are about what could not even be read.
     pub fn apply(&mut self, inputs: &Inputs, source_verdicts: Vec<Verdict>) -> Arc<Report> {
-        let started = Instant::now();
+        let took = Stopwatch::start();
         let outcome = reconcile(inputs, &self.options, &self.memory);
         if self.options.certificate_secret.is_some() {
             self.certificate.set(outcome.certificate().cloned());
@@ -107,21 +107,21 @@ impl Controller {
             proxy_extensions: inputs.proxy_extensions.clone(),
             config_maps: inputs.config_maps.iter().map(|(key, map)| (key.clone(), map.uid.clone())).collect(),
         });
-        self.metrics.reconciled(changed, started.elapsed());
         self.metrics.counted(report.counts());
         if let Some(before) = &*self.reports.borrow() {
             report.log_changes(&before.verdicts);
         }
+        self.metrics.reconciled(changed, &took);
         self.reports.send_replace(Some(report.clone()));
         report
     }
 
     /// The same where nothing changed but applications and revocations: no verdict depends on them.
     pub fn apply_lookups(&mut self, inputs: &Inputs) {
-        let started = Instant::now();
+        let took = Stopwatch::start();
         if let Some(snapshot) = self.memory.with_lookups(inputs).cloned() {
             let changed = self.publish(snapshot);
-            self.metrics.reconciled(changed, started.elapsed());
+            self.metrics.reconciled(changed, &took);
         }
     }
 

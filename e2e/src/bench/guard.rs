@@ -67,7 +67,7 @@ pub async fn meet(world: &World, program: &Program, is_regex: bool, policy: &str
     world.edit("10-config.yaml", |text| {
         text.replace(place, &format!("{mode}  policy.guard.csv: |\n{indented}{last}{place}"))
     })?;
-    wait::until("the policy was read", || async { Ok(program.reconciles().await?.0 > before.0) }).await?;
+    wait::until("the policy was read", || async { Ok(program.reconciles().await?.count > before.count) }).await?;
     let after = program.reconciles().await?;
     let token = large::token(&world.provider, 0)?;
     let requests: Requests = Arc::new(move |n, bytes| {
@@ -77,5 +77,9 @@ pub async fn meet(world: &World, program: &Program, is_regex: bool, policy: &str
     let pace = Pace::Count(REQUESTS);
     let load = Load { to: program.address, requests, connections: 1, pace, may_be_refused: true };
     let outcome = load.run().await.context("sending")?;
-    Ok(Met { reconcile: after.1.saturating_sub(before.1), typical: outcome.within(500), worst: outcome.within(1000) })
+    Ok(Met {
+        reconcile: after.took.saturating_sub(before.took),
+        typical: outcome.within(500),
+        worst: outcome.within(1000),
+    })
 }

@@ -209,15 +209,17 @@ impl Scale {
         };
         let during = self.during(arena, &program, 5.0, options.time * 5, change).await?;
         let after = program.reconciles().await?;
-        let reconcile = (after.1 - before.1).div_f64((after.0 - before.0).max(1.0));
+        let reconciles = (after.count - before.count).max(1.0);
+        let [cpu, took] = [after.cpu - before.cpu, after.took - before.took].map(|sum| sum.div_f64(reconciles));
         let result = format!(
-            "{} a reconcile (all work with status and Events: {}); p99 {}",
-            micros(reconcile),
+            "{} of a processor a reconcile ({} by the clock; all work with status and Events: {}); p99 {}",
+            micros(cpu),
+            micros(took),
             micros(during.cpu_each()),
             during.late()
         );
-        let met = reconcile <= Duration::from_millis(1) && during.is_unharmed();
-        let goal = "≤ 1 ms of reconcile, p99 ≤ 1.2 × HAProxy's meanwhile";
+        let met = cpu <= Duration::from_millis(1) && during.is_unharmed();
+        let goal = "≤ 1 ms of reconcile CPU, p99 ≤ 1.2 × HAProxy's meanwhile";
         Ok(during.p99s(Row::new("1,000 extensions, one changed", goal, result, met)))
     }
 
