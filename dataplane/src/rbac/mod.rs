@@ -15,8 +15,8 @@ pub use csv::CsvError;
 use hashbrown::HashMap;
 use question::Kind;
 pub use question::Question;
+use rules::Rules;
 pub use rules::{Effect, MatchMode, Origin, PolicyError, PolicyErrorReason, RuleSet};
-use rules::{Rules, reachable, rules_of_all};
 pub use standing::Standing;
 
 use crate::effort::Effort;
@@ -33,6 +33,8 @@ pub struct Policy {
     rules: RuleSet,
     mode: MatchMode,
     default_role: String,
+    /// Of the default role and of the empty subject, which every question is asked for.
+    everybodys: [Vec<Arc<Rules>>; 2],
     scopes: Vec<String>,
     /// The texts that this was compiled from: equal sources mean an equal policy.
     source: PolicySource,
@@ -56,8 +58,10 @@ impl Policy {
         for (key, text) in &source.texts {
             rules.add(key, text, source.mode)?;
         }
+        let everybodys = [source.default_role.as_str(), ""].map(|subject| rules.of_reachable(subject));
         Ok(Self {
             rules,
+            everybodys,
             mode: source.mode,
             default_role: source.default_role.clone(),
             scopes: source.scopes.clone().unwrap_or_else(|| vec!["groups".into()]),
@@ -118,17 +122,13 @@ impl Policy {
     /// The same for a caller whose standing with this policy is known.
     pub fn answer(&self, caller: Option<&Standing>, question: Question<'_>) -> Decision {
         let mut asked = Asked::new(question);
-        let default = (!self.default_role.is_empty()).then_some(self.default_role.as_str());
+        let [default_role, nobody] = &self.everybodys;
+        let is_default = !self.default_role.is_empty();
+        let default = is_default.then(|| asked.ask(&self.default_role, default_role)).flatten();
         default
-            .and_then(|role| self.ask(&mut asked, role))
             .or_else(|| caller?.ask(&self.rules, &mut asked))
-            .or_else(|| self.ask(&mut asked, ""))
+            .or_else(|| asked.ask("", nobody))
             .unwrap_or(Decision::Refused { denied_by: asked.denied_by })
-    }
-
-    fn ask(&self, asked: &mut Asked<'_>, subject: &str) -> Option<Decision> {
-        let layers = [&self.rules];
-        asked.ask(subject, &rules_of_all(&layers, &reachable(&layers, subject)))
     }
 }
 
@@ -164,7 +164,7 @@ impl<'q> Asked<'q> {
     }
 
     /// Asks for one subject with the rules that speak of it. `Some` when it is allowed.
-    fn ask(&mut self, subject: &str, rules: &[Arc<Rules>]) -> Option<Decision> {
+    fn ask<'r>(&mut self, subject: &str, rules: impl IntoIterator<Item = &'r Arc<Rules>>) -> Option<Decision> {
         let mut allowed_by = None;
         for rules in rules {
             match self.listen(rules) {
@@ -181,13 +181,21 @@ impl<'q> Asked<'q> {
     }
 
     fn listen(&mut self, rules: &Arc<Rules>) -> Said {
+        if rules.count(self.kind) <= MANY {
+            return self.hear(rules);
+        }
         let key = Arc::as_ptr(rules);
         if let Some(said) = self.said.get(&key) {
             return said.clone();
         }
-        let (mut said, mut heard) = (Said::Nothing, 0);
+        let said = self.hear(rules);
+        self.said.insert(key, said.clone());
+        said
+    }
+
+    fn hear(&mut self, rules: &Rules) -> Said {
+        let mut said = Said::Nothing;
         for rule in rules.about(self.kind) {
-            heard += 1;
             match (rule.matches(&self.question, self.kind, &mut self.effort), rule.effect) {
                 (Ok(false), _) | (Ok(true), Effect::Neither) => {}
                 (Ok(true), Effect::Allow) => {
@@ -200,9 +208,6 @@ impl<'q> Asked<'q> {
                     break;
                 }
             }
-        }
-        if heard > MANY {
-            self.said.insert(key, said.clone());
         }
         said
     }

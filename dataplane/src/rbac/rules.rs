@@ -166,6 +166,11 @@ impl Rules {
         self.all.push(rule);
     }
 
+    /// How many may match.
+    pub(super) fn count(&self, kind: Option<Kind>) -> usize {
+        kind.map_or(self.all.len(), |kind| self.by_kind[kind as usize].len())
+    }
+
     /// All that may match, in order.
     pub(super) fn about(&self, kind: Option<Kind>) -> impl Iterator<Item = &Rule> {
         let (some, all) = match kind {
@@ -227,6 +232,12 @@ impl RuleSet {
             _ => return Err(PolicyErrorReason::UnknownKind),
         }
         Ok(())
+    }
+
+    /// The rules of the subject and of every role that it reaches.
+    pub(super) fn of_reachable(&self, subject: &str) -> Vec<Arc<Rules>> {
+        let layers = [self];
+        rules_of_all(&layers, &reachable(&layers, subject))
     }
 
     pub(super) fn rules_of(&self, subject: &str) -> Option<&Arc<Rules>> {

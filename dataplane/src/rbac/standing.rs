@@ -14,6 +14,9 @@ use crate::project::Project;
 pub struct Standing {
     /// The default role, the user, then the groups.
     subjects: Vec<Subject>,
+    /// What the policy alone says of those subjects that count, one after another: most say nothing, and all are asked
+    /// whatever nobody asked before.
+    rules: Vec<(usize, Arc<Rules>)>,
     /// Which of the subjects have a name or reach a role.
     reached_by: HashMap<String, Vec<usize>>,
     /// The project of whose role the caller's token is.
@@ -25,9 +28,10 @@ struct Subject {
     name: Box<str>,
     /// A group counts only where it is given a role.
     counts: bool,
-    rules: Vec<Arc<Rules>>,
 }
 
+/// The subject that every question is asked for first.
+const DEFAULT_ROLE: usize = 0;
 /// Those of the subjects that speak for a project role's token: the default role and the user.
 const WITHOUT_GROUPS: usize = 2;
 
@@ -36,39 +40,48 @@ impl Standing {
         let own = [policy.default_role.as_str(), caller.user];
         let mut reached_by: HashMap<String, Vec<usize>> = HashMap::new();
         let mut subjects = Vec::with_capacity(own.len() + caller.groups.len());
+        let mut rules = Vec::new();
         let groups = caller.groups.iter().map(String::as_str);
         for (i, name) in own.into_iter().chain(groups).enumerate() {
             let counts = match i {
-                0 => !name.is_empty(),
+                DEFAULT_ROLE => !name.is_empty(),
                 1 => true,
                 _ => policy.rules.assigns_roles_to(name),
             };
             let layers = [&policy.rules];
             let reached = reachable(&layers, name);
-            let rules = rules_of_all(&layers, &reached);
+            if counts && i != DEFAULT_ROLE {
+                rules.extend(rules_of_all(&layers, &reached).into_iter().map(|rules| (i, rules)));
+            }
             for role in reached {
                 reached_by.entry_ref(role).or_default().push(i);
             }
-            subjects.push(Subject { name: name.into(), counts, rules });
+            subjects.push(Subject { name: name.into(), counts });
         }
         let project_role_of = project_role(caller.user).map(|(project, _)| project.into());
-        Self { subjects, reached_by, project_role_of }
+        Self { subjects, rules, reached_by, project_role_of }
     }
 
-    /// Asks for each subject in turn, the project's own policy included where there is one.
+    /// Asks for each subject in turn, the project's own policy included where there is one. For the default role
+    /// alone, without that, the policy has asked already.
     pub(super) fn ask(&self, base: &RuleSet, asked: &mut Asked<'_>) -> Option<Decision> {
         let project = asked.question.project;
         let subjects = match (&self.project_role_of, project) {
             (Some(of), Some(project)) if **of != *project.name() => return None,
-            (Some(_), Some(_)) => &self.subjects[..WITHOUT_GROUPS],
-            _ => &self.subjects,
+            (Some(_), Some(_)) => WITHOUT_GROUPS,
+            _ => self.subjects.len(),
         };
         let own = project.and_then(Project::rules);
         let concerned = own.map(|own| self.concerned_by(own)).unwrap_or_default();
-        subjects.iter().enumerate().find_map(|(i, subject)| match own.filter(|_| concerned.contains(&i)) {
-            Some(own) => subject.ask_with(base, own, i >= WITHOUT_GROUPS, asked),
-            None if subject.counts => asked.ask(&subject.name, &subject.rules),
-            None => None,
+        let mut rest = self.rules.as_slice();
+        (0..subjects).find_map(|i| {
+            let (rules, after) = rest.split_at(rest.iter().take_while(|(of, _)| *of == i).count());
+            rest = after;
+            match own.filter(|_| concerned.contains(&i)) {
+                Some(own) => self.subjects[i].ask_with(base, own, i >= WITHOUT_GROUPS, asked),
+                None if rules.is_empty() => None,
+                None => asked.ask(&self.subjects[i].name, rules.iter().map(|(_, rules)| rules)),
+            }
         })
     }
 
