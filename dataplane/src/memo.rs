@@ -10,7 +10,8 @@ use hashbrown::{Equivalent, HashMap};
 
 use crate::Refusal;
 use crate::application::Application;
-use crate::request::{Authenticated, Target};
+use crate::extension::Extension;
+use crate::request::{Authenticated, OwnedApplicationRef, Target};
 use crate::snapshot::{Snapshot, same};
 
 const TOKENS: usize = 2_048;
@@ -22,49 +23,33 @@ const DECISIONS: usize = 8_192;
 pub(crate) struct Memo {
     made_from: Option<Arc<Snapshot>>,
     tokens: Generations<Arc<str>, Authenticated>,
-    decisions: Generations<DecisionKey, Arc<Decision>>,
+    decisions: Generations<DecisionKey, Decision>,
 }
 
-/// What was decided for one caller, extension and application.
+/// What was decided for a caller who asked for an extension and an application.
+#[derive(Clone)]
 pub(crate) struct Decision {
-    /// The application as it was then: another one, or none any more, voids the decision.
+    pub(crate) extension: Arc<Extension>,
+    /// As it was then: when it has changed it is another one.
     pub(crate) application: Option<Arc<Application>>,
+    pub(crate) asked: Option<Arc<OwnedApplicationRef>>,
     pub(crate) outcome: Result<Arc<Target>, Refusal>,
 }
 
+/// What is pointed to lives as long as the decision does.
 #[derive(PartialEq, Eq, Hash)]
-pub(crate) struct DecisionKey {
+struct DecisionKey {
     caller: u64,
-    extension: Box<str>,
-    application: Box<str>,
-    project: Box<str>,
+    extension: usize,
+    application: Option<usize>,
 }
 
-/// The same, borrowed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct DecisionQuery<'a> {
-    pub(crate) caller: u64,
-    pub(crate) extension: &'a str,
-    pub(crate) application: &'a str,
-    pub(crate) project: &'a str,
-}
-
-impl Equivalent<DecisionKey> for DecisionQuery<'_> {
-    fn equivalent(&self, key: &DecisionKey) -> bool {
-        self.caller == key.caller
-            && *self.extension == *key.extension
-            && *self.application == *key.application
-            && *self.project == *key.project
-    }
-}
-
-impl DecisionQuery<'_> {
-    fn to_key(self) -> DecisionKey {
-        DecisionKey {
-            caller: self.caller,
-            extension: self.extension.into(),
-            application: self.application.into(),
-            project: self.project.into(),
+impl DecisionKey {
+    fn new(caller: u64, extension: &Arc<Extension>, application: Option<&Arc<Application>>) -> Self {
+        Self {
+            caller,
+            extension: Arc::as_ptr(extension).addr(),
+            application: application.map(|application| Arc::as_ptr(application).addr()),
         }
     }
 }
@@ -107,18 +92,20 @@ impl Memo {
         }
     }
 
-    pub(crate) fn decision(&mut self, query: DecisionQuery<'_>) -> Option<Arc<Decision>> {
-        self.decisions.get(&query)
+    /// The decision about the same objects, which may have been asked for by other names.
+    pub(crate) fn decision(
+        &mut self,
+        caller: u64,
+        extension: &Arc<Extension>,
+        application: Option<&Arc<Application>>,
+    ) -> Option<Decision> {
+        self.decisions.get(&DecisionKey::new(caller, extension, application))
     }
 
-    pub(crate) fn remember_decision(
-        &mut self,
-        made_from: &Arc<Snapshot>,
-        query: DecisionQuery<'_>,
-        decision: Arc<Decision>,
-    ) {
+    pub(crate) fn remember_decision(&mut self, made_from: &Arc<Snapshot>, caller: u64, decision: Decision) {
         if self.is_current(made_from) {
-            self.decisions.insert(query.to_key(), decision);
+            let key = DecisionKey::new(caller, &decision.extension, decision.application.as_ref());
+            self.decisions.insert(key, decision);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Traces: one span for each request, which the backend is told of.
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::global::{BoxedSpan, BoxedTracer};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Span, SpanKind, TraceContextExt, Tracer};
@@ -19,15 +20,15 @@ impl Tracing {
 
     /// A span that belongs to the trace that the caller tells of. Neither headers nor the query are told: they hold
     /// tokens.
-    pub(crate) fn start<B>(&self, request: &Request<B>, client: &HeaderValue) -> BoxedSpan {
-        let parent = self.propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()));
-        let method = request.method().as_str().to_owned();
+    pub(crate) fn start(&self, head: &Parts, client: &HeaderValue) -> BoxedSpan {
+        let parent = self.propagator.extract_with_context(&Context::new(), &HeaderExtractor(&head.headers));
+        let method = head.method.as_str().to_owned();
         self.tracer
             .span_builder(method.clone())
             .with_kind(SpanKind::Server)
             .with_attributes([
                 KeyValue::new("http.request.method", method),
-                KeyValue::new("url.path", request.uri().path().to_owned()),
+                KeyValue::new("url.path", head.uri.path().to_owned()),
                 KeyValue::new("client.address", client.to_str().unwrap_or_default().to_owned()),
             ])
             .start_with_context(&self.tracer, &parent)

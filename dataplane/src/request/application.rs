@@ -1,12 +1,15 @@
 //! The headers in which a caller names the application that it speaks of.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::Refusal;
 use crate::refusal::HeaderError;
 
-pub(super) const APPLICATION: &str = "Argocd-Application-Name";
-pub(super) const PROJECT: &str = "Argocd-Project-Name";
+pub(super) const APPLICATION: HeaderName = HeaderName::from_static("argocd-application-name");
+pub(super) const PROJECT: HeaderName = HeaderName::from_static("argocd-project-name");
+/// As people write them.
+pub(super) const APPLICATION_SHOWN: &str = "Argocd-Application-Name";
+const PROJECT_SHOWN: &str = "Argocd-Project-Name";
 
 /// An application as the caller names it: well-formed, not known to exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub(super) struct ApplicationRef<'a> {
 
 /// The same, to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OwnedApplicationRef {
+pub(crate) struct OwnedApplicationRef {
     pub(super) application: String,
     pub(super) project: String,
 }
@@ -36,10 +39,10 @@ impl<'a> ApplicationRef<'a> {
     }
 
     fn parse(headers: &'a HeaderMap) -> Result<Self, HeaderError> {
-        let application = single(headers, APPLICATION)?;
+        let application = single(headers, &APPLICATION, APPLICATION_SHOWN, HeaderError::ApplicationName)?;
         let (namespace, name) = split(application)?;
         // Argo CD names a missing project only after it has read the application.
-        let project = single(headers, PROJECT)?;
+        let project = single(headers, &PROJECT, PROJECT_SHOWN, HeaderError::ProjectName)?;
         if !is_dns_label(namespace) {
             return Err(HeaderError::Namespace);
         }
@@ -69,33 +72,52 @@ fn split(application: &str) -> Result<(&str, &str), HeaderError> {
     if name.contains(':') { Err(HeaderError::Format) } else { Ok((namespace, name)) }
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, HeaderError> {
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    shown: &'static str,
+    no_name: HeaderError,
+) -> Result<&'a str, HeaderError> {
     let mut values = headers.get_all(name).iter();
-    let value = values.next().ok_or(HeaderError::Missing(name))?;
+    let value = values.next().ok_or(HeaderError::Missing(shown))?;
     if values.next().is_some() {
-        return Err(HeaderError::Repeated(name));
+        return Err(HeaderError::Repeated(shown));
     }
     match value.to_str() {
-        Ok("") => Err(HeaderError::Missing(name)),
+        Ok("") => Err(HeaderError::Missing(shown)),
         Ok(value) => Ok(value),
         // No name of an object holds such a character.
-        Err(_) if name == PROJECT => Err(HeaderError::ProjectName),
-        Err(_) => Err(HeaderError::ApplicationName),
+        Err(_) => Err(no_name),
     }
 }
 
 /// RFC 1123 label: what a namespace can be called.
 fn is_dns_label(text: &str) -> bool {
-    text.len() <= 63 && is_label(text)
+    text.len() <= 63 && !text.contains('.') && are_labels(text)
 }
 
 /// RFC 1123 subdomain: what an object can be called.
 fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_label)
+    text.len() <= 253 && are_labels(text)
 }
 
-fn is_label(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
-    bytes.iter().all(inner) && bytes.first().is_some_and(|b| *b != b'-') && bytes.last().is_some_and(|b| *b != b'-')
+/// Labels with a dot between them: none is empty or has a hyphen at one of its ends.
+fn are_labels(text: &str) -> bool {
+    let mut before = b'.';
+    for b in text.bytes() {
+        let fits = match b {
+            b'a'..=b'z' | b'0'..=b'9' => true,
+            b'-' => before != b'.',
+            b'.' => !matches!(before, b'.' | b'-'),
+            _ => false,
+        };
+        if !fits {
+            return false;
+        }
+        before = b;
+    }
+    !matches!(before, b'.' | b'-')
 }
+
+#[cfg(test)]
+mod tests;

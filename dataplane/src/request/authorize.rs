@@ -5,21 +5,19 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::Authenticated;
-use super::application::{APPLICATION as APPLICATION_HEADER, ApplicationRef, OwnedApplicationRef};
+use super::application::{APPLICATION, APPLICATION_SHOWN, ApplicationRef, OwnedApplicationRef, PROJECT};
 use crate::Refusal;
 use crate::application::Application;
 use crate::cluster::Cluster;
 use crate::extension::{Extension, NoService, Scope, Service};
-use crate::memo::{Decision, DecisionQuery};
+use crate::memo::Decision;
 use crate::project::Project;
 use crate::rbac::{self, Question};
 use crate::refusal::HeaderError;
 use crate::server::Worker;
-use crate::snapshot::{Snapshot, same};
+use crate::snapshot::Snapshot;
 
 const NAMESPACE: HeaderName = HeaderName::from_static("argocd-namespace");
-const APPLICATION_NAME: HeaderName = HeaderName::from_static("argocd-application-name");
-const PROJECT_NAME: HeaderName = HeaderName::from_static("argocd-project-name");
 const TARGET_CLUSTER_NAME: HeaderName = HeaderName::from_static("argocd-target-cluster-name");
 const TARGET_CLUSTER_URL: HeaderName = HeaderName::from_static("argocd-target-cluster-url");
 
@@ -31,8 +29,8 @@ pub struct Target {
     pub(super) application: Option<Arc<OwnedApplicationRef>>,
     /// Those that share the requests; one at least.
     pub(super) services: Vec<Arc<Service>>,
-    /// Every header that is set on the way to any of them, in the order in which they are set.
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What each of them is told of the application.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// An application that the caller may use through this extension. Only [`check`] makes one.
@@ -51,11 +49,11 @@ pub(super) fn decide(
 ) -> Result<Target, Refusal> {
     let Some(asked) = asked else {
         let authorized = check_global(snapshot, caller, extension)?;
-        return Target::find_global(snapshot, caller, authorized);
+        return Target::find_global(snapshot, authorized);
     };
     let application = snapshot.applications.get(asked.application).map(|a| &**a);
     let authorized = check(snapshot, caller, extension, asked, application)?;
-    Target::find(snapshot, caller, extension, asked, authorized)
+    Target::find(snapshot, extension, asked, authorized)
 }
 
 /// Without an application only where the extension is a global one.
@@ -67,16 +65,24 @@ pub(super) fn authorize(
     asked: Option<ApplicationRef<'_>>,
 ) -> Result<Arc<Target>, Refusal> {
     let application = asked.and_then(|asked| snapshot.applications.get(asked.application));
-    let (name, project) = asked.map(|asked| (asked.application, asked.project)).unwrap_or_default();
-    let query = DecisionQuery { caller: caller.id(), extension, application: name, project };
-    if let Some(known) = worker.memo.lock().decision(query)
-        && same(known.application.as_ref(), application)
+    // Only what exists is remembered.
+    let known = snapshot.extensions.get(extension).filter(|_| asked.is_some() == application.is_some());
+    let Some(known) = known else {
+        return decide(snapshot, caller, extension, asked).map(Arc::new);
+    };
+    if let Some(decision) = worker.memo.lock().decision(caller.id(), known, application)
+        && decision.asked.as_ref().map(|before| before.borrow()) == asked
     {
-        return known.outcome.clone();
+        return decision.outcome;
     }
     let outcome = decide(snapshot, caller, extension, asked).map(Arc::new);
-    let decision = Arc::new(Decision { application: application.cloned(), outcome: outcome.clone() });
-    worker.memo.lock().remember_decision(snapshot, query, decision);
+    let asked = match &outcome {
+        Ok(target) => target.application.clone(),
+        Err(_) => asked.map(|asked| Arc::new(asked.to_owned())),
+    };
+    let (extension, application) = (known.clone(), application.cloned());
+    let decision = Decision { extension, application, asked, outcome: outcome.clone() };
+    worker.memo.lock().remember_decision(snapshot, caller.id(), decision);
     outcome
 }
 
@@ -92,7 +98,7 @@ fn check_global<'a>(
     let extension = snapshot.extensions.get(extension).ok_or(Refusal::UnknownExtension)?;
     match extension.settings.scope {
         Scope::Global => Ok(AuthorizedGlobal(extension)),
-        Scope::Application => Err(Refusal::Headers(HeaderError::Missing(APPLICATION_HEADER))),
+        Scope::Application => Err(Refusal::Headers(HeaderError::Missing(APPLICATION_SHOWN))),
     }
 }
 
@@ -202,9 +208,16 @@ fn shown(subject: &str, origin: &rbac::Origin) -> String {
 }
 
 impl Target {
+    /// Every header that is set on the way to any of the services, in the order in which they are set.
+    pub(super) fn headers<'a>(
+        &'a self,
+        caller: &'a Authenticated,
+    ) -> impl Iterator<Item = &'a (HeaderName, HeaderValue)> {
+        self.headers.iter().chain(caller.headers())
+    }
+
     fn find(
         snapshot: &Snapshot,
-        caller: &Authenticated,
         extension: &str,
         asked: ApplicationRef<'_>,
         authorized: Authorized<'_>,
@@ -218,11 +231,11 @@ impl Target {
             NoService::None => Refusal::NoService,
             NoService::Ambiguous => Refusal::AmbiguousService,
         })?;
-        let mut headers = Vec::with_capacity(8);
+        let mut headers = Vec::with_capacity(5);
         headers.extend(snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)));
         for (name, value, what) in [
-            (APPLICATION_NAME, asked.application, "application's name"),
-            (PROJECT_NAME, asked.project, "project's name"),
+            (APPLICATION, asked.application, "application's name"),
+            (PROJECT, asked.project, "project's name"),
             (TARGET_CLUSTER_NAME, &destination.name, "destination's cluster name"),
             (TARGET_CLUSTER_URL, &destination.server, "destination's server"),
         ] {
@@ -231,24 +244,17 @@ impl Target {
                 headers.push((name, value));
             }
         }
-        headers.extend_from_slice(caller.headers());
         let application = Some(Arc::new(asked.to_owned()));
         Ok(Self { extension: extension.clone(), application, services, headers })
     }
 
-    fn find_global(
-        snapshot: &Snapshot,
-        caller: &Authenticated,
-        AuthorizedGlobal(extension): AuthorizedGlobal<'_>,
-    ) -> Result<Self, Refusal> {
+    fn find_global(snapshot: &Snapshot, AuthorizedGlobal(extension): AuthorizedGlobal<'_>) -> Result<Self, Refusal> {
         // None of its services is for some clusters only.
         let services = extension.services.clone();
         if services.is_empty() {
             return Err(Refusal::NoService);
         }
-        let mut headers = Vec::with_capacity(4);
-        headers.extend(snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)));
-        headers.extend_from_slice(caller.headers());
+        let headers = snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)).into_iter().collect();
         Ok(Self { extension: extension.clone(), application: None, services, headers })
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, HeaderValue};
+use http::request::Parts;
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -106,10 +107,10 @@ impl Forwarded {
 }
 
 /// The host that a request is for, in whichever way its protocol says it.
-pub(super) fn host<B>(request: &http::Request<B>) -> Option<HeaderValue> {
-    match request.headers().get(HOST) {
+pub(super) fn host(head: &Parts) -> Option<HeaderValue> {
+    match head.headers.get(HOST) {
         Some(host) => Some(host.clone()),
-        None => request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()),
+        None => head.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()),
     }
 }
 

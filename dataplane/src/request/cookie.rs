@@ -14,13 +14,12 @@ const NAME: &str = "argocd.token";
 /// The caller's token, not verified.
 pub(super) fn token(headers: &HeaderMap) -> Result<Cow<'_, str>, Refusal> {
     // Of two cookies of one name the last counts, as in Argo CD.
-    let first = find(headers, NAME).ok_or(Refusal::NoCookie)?;
-    let mut parts = first.split(':');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(whole), None, _) => Ok(Cow::Borrowed(whole)),
-        (Some(count), Some(first), None) => join(headers, count.parse().map_err(|_| Refusal::NoCookie)?, first),
-        _ => Err(Refusal::NoCookie),
+    let value = find(headers, NAME).ok_or(Refusal::NoCookie)?;
+    let Some((count, first)) = split_at(value, b':') else { return Ok(Cow::Borrowed(value)) };
+    if first.contains(':') {
+        return Err(Refusal::NoCookie);
     }
+    join(headers, count.parse().map_err(|_| Refusal::NoCookie)?, first)
 }
 
 /// A missing chunk counts as empty, which no signature survives.
@@ -56,15 +55,21 @@ fn cookies(headers: &HeaderMap, is_wanted: impl Fn(&str) -> bool) -> impl Iterat
         })
 }
 
-/// What stands between semicolons. A token is long, so that it pays to look for them well.
+/// What stands between semicolons.
 fn pairs(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest.take()?;
-        let Some(end) = memchr(b';', text.as_bytes()) else { return Some(text) };
-        rest = Some(&text[end + 1..]);
-        Some(&text[..end])
+        let Some((pair, after)) = split_at(text, b';') else { return Some(text) };
+        rest = Some(after);
+        Some(pair)
     })
+}
+
+/// [`str::split_once`] at an ASCII character, for a text that is long: it pays to look for it well.
+fn split_at(text: &str, at: u8) -> Option<(&str, &str)> {
+    let i = memchr(at, text.as_bytes())?;
+    Some((&text[..i], &text[i + 1..]))
 }
 
 /// What [`HeaderValue::to_str`] says, faster: a header's value holds no control character but the tab.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, Status};
 use opentelemetry::{KeyValue, StringValue};
@@ -50,17 +51,17 @@ struct Told {
 }
 
 impl Exchange {
-    pub(super) fn start<B>(worker: &Arc<Worker>, peer: &Peer, request: &Request<B>) -> Self {
+    pub(super) fn start(worker: &Arc<Worker>, peer: &Peer, head: &Parts) -> Self {
         let common = &worker.common;
-        let client = peer.client(request.headers(), &common.trusted_proxies);
+        let client = peer.client(&head.headers, &common.trusted_proxies);
         let is_told = common.access_log.is_some() || common.tracing.is_some();
         let told = is_told.then(|| {
             Box::new(Told {
                 at: SystemTime::now(),
-                method: request.method().clone(),
-                path: request.uri().path().to_owned(),
-                version: request.version(),
-                span: common.tracing.as_ref().map(|tracing| tracing.start(request, &client)),
+                method: head.method.clone(),
+                path: head.uri.path().to_owned(),
+                version: head.version,
+                span: common.tracing.as_ref().map(|tracing| tracing.start(head, &client)),
             })
         });
         Self {
@@ -99,7 +100,7 @@ impl Exchange {
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         if let Some(served) = &self.served {
-            self.worker.metrics.count_request(&served.extension.settings.name, status);
+            self.worker.metrics.count_request(&served.extension, status);
         }
     }
 
@@ -179,7 +180,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         if let Some(served) = &self.served {
-            self.worker.metrics.observe_duration(&served.extension.settings.name, took);
+            self.worker.metrics.observe_duration(&served.extension, took);
         }
         let Some(mut told) = self.told.take() else { return };
         let trace = told.span.as_ref().map(|span| span.span_context().trace_id().to_string());

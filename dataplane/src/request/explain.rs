@@ -88,7 +88,7 @@ pub async fn explain(snapshot: &Snapshot, who: Who<'_>, call: Call<'_>) -> Expla
             (service.settings.address.url(), down)
         });
         let configured = target.services.first().map(|service| service.settings.headers.as_slice()).unwrap_or_default();
-        let headers = target.headers.iter().chain(configured);
+        let headers = target.headers(&caller).chain(configured);
         Route {
             services: services.collect(),
             headers: headers.map(|(name, value)| (name.to_string(), visible(value))).collect(),
@@ -170,7 +170,7 @@ fn headers(application: Option<(&str, &str)>) -> Option<HeaderMap> {
     for (name, value) in [(APPLICATION, application), (PROJECT, project)] {
         // What no header can hold is said to be missing.
         if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name.to_ascii_lowercase().parse::<http::HeaderName>().ok()?, value);
+            headers.insert(name, value);
         }
     }
     Some(headers)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Method, Request, Response, request};
+use http::request::Parts;
+use http::{Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use tracing::debug;
 
@@ -19,7 +20,7 @@ use crate::server::Worker;
 
 /// A request that is rewritten but for what differs from service to service.
 pub(super) struct Outgoing<'a> {
-    pub(super) head: request::Parts,
+    pub(super) head: &'a mut Parts,
     pub(super) body: RequestBody,
     /// What follows the extension's name in the path.
     pub(super) rest: &'a str,
@@ -51,8 +52,10 @@ async fn forward(worker: &Arc<Worker>, target: &Target, outgoing: Outgoing<'_>) 
     let too_large = body.limit_exceeded();
     let (at, mut sender, mut is_kept) = connection(worker, &target.services, only_http1).await?;
     let service = at.service().clone();
-    let mut request = Request::from_parts(head, body);
+    let mut request = Request::new(body);
+    *request.method_mut() = std::mem::take(&mut head.method);
     *request.uri_mut() = path::at_backend(&service.settings.address.path, rest)?;
+    *request.headers_mut() = std::mem::take(&mut head.headers);
     rewrite::for_service(request.headers_mut(), &service.settings);
     loop {
         let repeatable = if is_kept { repeatable_head(&request) } else { None };
@@ -125,7 +128,7 @@ fn candidates(services: &[Arc<Service>]) -> Cow<'_, [Arc<Service>]> {
     Cow::Owned(candidates)
 }
 
-fn repeatable_head(request: &Request<RequestBody>) -> Option<request::Parts> {
+fn repeatable_head(request: &Request<RequestBody>) -> Option<Parts> {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
     if !safe || !request.body().is_end_stream() {
         return None;

@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use crate::Refusal;
@@ -32,6 +34,7 @@ use crate::pool::Lease;
 use crate::server::Worker;
 use crate::snapshot::Snapshot;
 use application::ApplicationRef;
+pub(crate) use application::OwnedApplicationRef;
 pub use authenticate::Authenticated;
 pub use authorize::Target;
 use client::Forwarded;
@@ -50,9 +53,11 @@ pub(crate) async fn handle(
     peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let mut exchange = Exchange::start(&worker, &peer, &request);
-    let is_http1 = request.version() < Version::HTTP_2;
-    let mut response = match serve(&worker, &peer, request, &mut exchange).await {
+    // It stays where it is, because it is large: what is awaited on its way holds no copy of it.
+    let (mut head, body) = request.into_parts();
+    let mut exchange = Exchange::start(&worker, &peer, &head);
+    let is_http1 = head.version < Version::HTTP_2;
+    let mut response = match serve(&worker, &peer, &mut head, body, &mut exchange).await {
         Ok(answer) => answer.deliver(exchange),
         Err(refusal) => {
             exchange.refused(&refusal);
@@ -100,19 +105,25 @@ impl Answer {
 async fn serve(
     worker: &Arc<Worker>,
     peer: &Peer,
-    request: Request<Incoming>,
+    head: &mut Parts,
+    body: Incoming,
     exchange: &mut Exchange,
 ) -> Result<Answer, Refusal> {
     let snapshot = worker.snapshot().ok_or(Refusal::NotReady)?;
-    if request.method() == Method::CONNECT {
+    if head.method == Method::CONNECT {
         return Err(Refusal::Method);
     }
-    let raw = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let raw = raw_path(&head.uri);
     if let Some(location) = path::redirect(&snapshot.settings.root_path, raw) {
-        return Ok(Answer::Redirect(redirect(request.method(), &location)));
+        return Ok(Answer::Redirect(redirect(&head.method, &location)));
     }
-    let permitted = permit(worker, &snapshot, &request, raw, exchange).await?;
-    proxy(worker, peer, request, permitted, exchange).await
+    let permitted = permit(worker, &snapshot, &head.headers, raw, exchange).await?;
+    proxy(worker, peer, head, body, permitted, exchange).await
+}
+
+/// Path and query, as they came.
+fn raw_path(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 /// A request that may go on, and how.
@@ -127,7 +138,7 @@ struct Permitted {
 async fn permit(
     worker: &Arc<Worker>,
     snapshot: &Arc<Snapshot>,
-    request: &Request<Incoming>,
+    headers: &HeaderMap,
     raw_path: &str,
     exchange: &mut Exchange,
 ) -> Result<Permitted, Refusal> {
@@ -135,7 +146,7 @@ async fn permit(
     let extension = snapshot.extensions.get(&*path.name);
     let name = extension.map_or_else(|| Arc::from(&*path.name), |extension| extension.settings.name.clone());
     exchange.name = Some(name);
-    let token = cookie::token(request.headers())?;
+    let token = cookie::token(headers)?;
     let caller = authenticate::authenticate(worker, snapshot, &token).await?;
     exchange.user = Some(caller.clone());
     if path.name.is_empty() {
@@ -143,8 +154,8 @@ async fn permit(
     }
     let scope = extension.map(|extension| extension.settings.scope).unwrap_or_default();
     let application = match scope {
-        Scope::Global if !ApplicationRef::is_named(request.headers()) => None,
-        _ => Some(ApplicationRef::read(request.headers())?),
+        Scope::Global if !ApplicationRef::is_named(headers) => None,
+        _ => Some(ApplicationRef::read(headers)?),
     };
     let target = authorize::authorize(worker, snapshot, &caller, &path.name, application);
     exchange.application = match &target {
@@ -158,22 +169,22 @@ async fn permit(
 async fn proxy(
     worker: &Arc<Worker>,
     peer: &Peer,
-    mut request: Request<Incoming>,
+    head: &mut Parts,
+    body: Incoming,
     permitted: Permitted,
     exchange: &mut Exchange,
 ) -> Result<Answer, Refusal> {
     let Permitted { caller, target, rest_at } = permitted;
     let limits = &target.extension.settings.limits;
     exchange.enter(&target.extension)?;
-    let upgrade = Upgrade::requested(&mut request);
-    let forwarded = Forwarded::read(peer, request.headers(), client::host(&request));
-    let (mut head, body) = request.into_parts();
-    rewrite::request(&mut head.headers, &target, forwarded, upgrade.is_some());
+    let upgrade = Upgrade::requested(head);
+    let forwarded = Forwarded::read(peer, &head.headers, client::host(head));
+    rewrite::request(&mut head.headers, &target, &caller, forwarded, upgrade.is_some());
     exchange.carry_trace(&mut head.headers);
     let body = RequestBody::within(body, limits.max_request_body_bytes)?;
 
     let asked = std::mem::take(&mut head.uri);
-    let rest = asked.path_and_query().map_or("", |path| &path.as_str()[rest_at..]);
+    let rest = &raw_path(&asked)[rest_at..];
     let outgoing = Outgoing { head, body, rest, only_http1: upgrade.is_some() };
     let (mut response, lease, at) = forward::within(limits.request_timeout, worker, &target, outgoing).await?;
     exchange.is_at(at);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::Uri;
 use http::uri::PathAndQuery;
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 use percent_encoding::percent_decode_str;
 
 use crate::Refusal;
@@ -25,8 +26,8 @@ impl<'a> ExtensionPath<'a> {
     pub(super) fn parse(root: &str, path_and_query: &'a str) -> Result<Self, Refusal> {
         let below =
             strip_prefix(root, path_and_query).and_then(|path| path.strip_prefix('/')).ok_or(Refusal::NoSuchPath)?;
-        let (name, rest) = below.split_at(below.find(['/', '?']).unwrap_or(below.len()));
-        let path = rest.split('?').next().unwrap_or_default();
+        let (name, rest) = below.split_at(memchr2(b'/', b'?', below.as_bytes()).unwrap_or(below.len()));
+        let path = &rest[..memchr(b'?', rest.as_bytes()).unwrap_or(rest.len())];
         check_escapes(name)?;
         check_escapes(path)?;
         if climbs(path) {
@@ -45,8 +46,7 @@ impl<'a> ExtensionPath<'a> {
 /// Where a request goes at a backend whose own path is `base`; `rest` is what follows the extension's name.
 pub(super) fn at_backend(base: &str, rest: &str) -> Result<Uri, Refusal> {
     let slash = if rest.starts_with('/') { "" } else { "/" };
-    let path = Bytes::from(format!("{base}{slash}{rest}"));
-    let path = PathAndQuery::from_maybe_shared(path);
+    let path = PathAndQuery::from_maybe_shared(Bytes::from([base, slash, rest].concat()));
     path.map(Uri::from).map_err(|_| Refusal::Path("it holds characters that no URL can"))
 }
 
@@ -60,8 +60,10 @@ fn strip_prefix<'a>(root: &str, path: &'a str) -> Option<&'a str> {
 }
 
 fn check_escapes(path: &str) -> Result<(), Refusal> {
-    let valid = |after: &str| after.len() >= 2 && after.bytes().take(2).all(|b| b.is_ascii_hexdigit());
-    if path.split('%').skip(1).all(valid) {
+    let path = path.as_bytes();
+    let is_valid =
+        |at: usize| matches!(path.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    if memchr_iter(b'%', path).all(is_valid) {
         Ok(())
     } else {
         Err(Refusal::Path("a % is not followed by two hexadecimal digits"))
@@ -71,7 +73,7 @@ fn check_escapes(path: &str) -> Result<(), Refusal> {
 /// Whether a backend that decodes the path could see a `.` or `..` segment in it. A clean path has none that is
 /// not encoded. `\` counts as a separator and `;` ends a segment's name, since some backends read them so.
 fn climbs(path: &str) -> bool {
-    if !path.contains('%') && !path.contains(';') && !path.contains('\\') {
+    if memchr3(b'%', b';', b'\\', path.as_bytes()).is_none() {
         return false;
     }
     let decoded = percent_decode_str(path).collect::<Vec<u8>>();
@@ -83,10 +85,8 @@ fn climbs(path: &str) -> bool {
 
 /// Where a path that is not clean, or `/extensions` itself, is redirected to: with its query.
 pub(super) fn redirect(root: &str, path_and_query: &str) -> Option<String> {
-    let (path, query) = match path_and_query.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (path_and_query, None),
-    };
+    let (path, query) =
+        path_and_query.split_at(memchr(b'?', path_and_query.as_bytes()).unwrap_or(path_and_query.len()));
     let clean = clean(path);
     let target = clean.as_deref().unwrap_or(path);
     // Whatever is no path of an extension even when clean is not ours to redirect.
@@ -96,18 +96,13 @@ pub(super) fn redirect(root: &str, path_and_query: &str) -> Option<String> {
         (below, Some(clean)) if below.starts_with('/') => clean.clone(),
         _ => return None,
     };
-    if let Some(query) = query {
-        location.push('?');
-        location.push_str(query);
-    }
+    location.push_str(query);
     Some(location)
 }
 
 /// The path without empty, `.` and `..` segments; `None` where it has none. A trailing slash stays.
 fn clean(path: &str) -> Option<String> {
-    let unclean = |path: &str| path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
-    let inner = path.strip_prefix('/').unwrap_or(path);
-    if path.starts_with('/') && !unclean(inner.strip_suffix('/').unwrap_or(inner)) || path == "/" {
+    if is_clean(path.as_bytes()) {
         return None;
     }
     let mut segments: Vec<&str> = Vec::new();
@@ -129,6 +124,14 @@ fn clean(path: &str) -> Option<String> {
         clean.push('/');
     }
     Some(clean)
+}
+
+fn is_clean(path: &[u8]) -> bool {
+    let is_clean_after = |slash: usize| {
+        let rest = &path[slash + 1..];
+        !matches!(rest, [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
+    };
+    path.starts_with(b"/") && memchr_iter(b'/', path).all(is_clean_after)
 }
 
 #[cfg(test)]

@@ -3,20 +3,31 @@
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 
-use super::Target;
 use super::client::Forwarded;
+use super::{Authenticated, Target};
 use crate::extension::ServiceSettings;
 
 /// Makes a caller's headers those that the backend gets. The order matters: first everything goes that belongs to
 /// the connection or that only the proxy may say, then the proxy says it, so that no header of the caller's,
 /// `Connection` included, can take any of it away.
-pub(super) fn request(headers: &mut HeaderMap, target: &Target, forwarded: Forwarded, is_websocket: bool) {
+pub(super) fn request(
+    headers: &mut HeaderMap,
+    target: &Target,
+    caller: &Authenticated,
+    forwarded: Forwarded,
+    is_websocket: bool,
+) {
     let accepts_trailers = headers.get_all(TE).iter().any(|value| mentions(value, "trailers"));
     remove_named_by_connection(headers);
-    remove_all(headers, |name| is_hop_by_hop(name) || is_for_the_proxy(name) || is_reserved(name));
+    // What is said anyway needs no removal first.
+    let is_said = |name: &HeaderName| target.headers(caller).any(|(said, _)| said == name);
+    remove_all(headers, |name| {
+        let text = name.as_str();
+        is_hop_by_hop(text) || is_for_the_proxy(text) || (is_reserved(text) && !is_said(name))
+    });
 
     // Once for all of them.
-    headers.reserve(target.headers.len() + 4);
+    headers.reserve(target.headers(caller).count() + 4);
     if accepts_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -25,7 +36,7 @@ pub(super) fn request(headers: &mut HeaderMap, target: &Target, forwarded: Forwa
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     forwarded.write(headers);
-    for (name, value) in &target.headers {
+    for (name, value) in target.headers(caller) {
         headers.insert(name.clone(), value.clone());
     }
 }
@@ -40,7 +51,7 @@ pub(super) fn for_service(headers: &mut HeaderMap, service: &ServiceSettings) {
 /// Makes a backend's headers those that the caller gets.
 pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
     remove_named_by_connection(headers);
-    remove_all(headers, is_hop_by_hop);
+    remove_all(headers, |name| is_hop_by_hop(name.as_str()));
     if status == StatusCode::NOT_MODIFIED {
         // About a body that is not there (RFC 9110, 15.4.5); Go's server leaves them out as well.
         headers.remove(CONTENT_TYPE);
@@ -49,27 +60,28 @@ pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
+    let mut values = headers.get_all(CONNECTION).iter().filter(|value| !names_no_header(value.as_bytes())).peekable();
+    if values.peek().is_none() {
         return;
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
+    let named: Vec<HeaderName> = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(str::trim)
-        // The most frequent ones, which name no header or one that goes anyway.
-        .filter(|name| !["keep-alive", "close", "upgrade"].iter().any(|usual| name.eq_ignore_ascii_case(usual)))
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
         .collect();
     for name in named {
         headers.remove(name);
     }
 }
 
+/// The most frequent values of `Connection` name no header, or one that goes anyway.
+fn names_no_header(connection: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|usual| connection.eq_ignore_ascii_case(usual))
+}
+
 /// Looks at each name once, which is cheaper than to ask for each that might be there.
-fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
-    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| is_unwanted(name.as_str())).cloned().collect();
+fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
     for name in unwanted {
         headers.remove(name);
     }

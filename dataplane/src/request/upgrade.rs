@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{Request, Response, Version};
+use http::request::Parts;
+use http::{Response, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -32,11 +33,11 @@ pub(super) struct Upgrade(OnUpgrade);
 
 impl Upgrade {
     /// `Some` where the request asks for a WebSocket.
-    pub(super) fn requested(request: &mut Request<Incoming>) -> Option<Self> {
-        let is_websocket = request.version() == Version::HTTP_11
-            && request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-            && request.headers().get_all(CONNECTION).iter().any(|value| rewrite::mentions(value, "upgrade"));
-        is_websocket.then(|| Self(hyper::upgrade::on(request)))
+    pub(super) fn requested(head: &mut Parts) -> Option<Self> {
+        let is_websocket = head.version == Version::HTTP_11
+            && head.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && head.headers.get_all(CONNECTION).iter().any(|value| rewrite::mentions(value, "upgrade"));
+        if is_websocket { head.extensions.remove().map(Self) } else { None }
     }
 }
 
@@ -78,7 +79,7 @@ impl Tunnel {
 
 async fn join(worker: Arc<Worker>, tunnel: Tunnel, mut exchange: Exchange) {
     let Tunnel { caller, backend, ask, idle_timeout } = tunnel;
-    let _open = worker.metrics.open_stream(&ask.target.extension.settings.name);
+    let _open = worker.metrics.open_stream(&ask.target.extension);
     let (caller, backend) = match tokio::try_join!(caller, backend) {
         Ok(streams) => streams,
         Err(error) => return debug!(%error, "a WebSocket's connections could not be joined"),
