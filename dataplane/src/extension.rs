@@ -1,8 +1,8 @@
 //! Extensions that are served, and the services behind them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::effort::Effort;
 use crate::glob::Glob;
 use crate::health::Health;
+use crate::metrics::ExtensionMetrics;
 use crate::tls::BackendTls;
 
 /// Host names of one service that are looked up at one time.
@@ -24,6 +25,7 @@ const LOOKUPS: usize = 4;
 pub struct Extension {
     pub settings: ExtensionSettings,
     pub services: Vec<Arc<Service>>,
+    pub(crate) metrics: OnceLock<ExtensionMetrics>,
     /// Requests and streams, over all workers.
     open: Arc<AtomicUsize>,
 }
@@ -220,7 +222,7 @@ impl Extension {
     /// `before` is the extension that had this name.
     pub fn new(settings: ExtensionSettings, services: Vec<Arc<Service>>, before: Option<&Self>) -> Self {
         let open = before.map(|before| before.open.clone()).unwrap_or_default();
-        Self { settings, services, open }
+        Self { settings, services, metrics: OnceLock::new(), open }
     }
 
     /// The services that share the requests for applications of this cluster. Where several answer for it, those

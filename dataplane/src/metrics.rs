@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::extension::Extension;
 use crate::snapshot::SnapshotReceiver;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,6 +32,25 @@ struct ExtensionLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     reason: &'static str,
+}
+
+impl RequestLabels {
+    fn new(extension: &Extension, status: StatusCode) -> Self {
+        Self { extension: extension.settings.name.clone(), status: status.as_u16() }
+    }
+}
+
+impl ExtensionLabels {
+    fn new(extension: &Extension) -> Self {
+        Self { extension: extension.settings.name.clone() }
+    }
+}
+
+/// What nearly every request of an extension counts up, looked up once.
+#[derive(Debug)]
+pub(crate) struct ExtensionMetrics {
+    succeeded: Counter,
+    durations: Histogram,
 }
 
 /// The counters that the workers share.
@@ -83,14 +103,23 @@ impl Metrics {
         registry.register("argocd_extension_proxy_streams", "Open WebSockets", self.streams.clone());
     }
 
-    pub(crate) fn count_request(&self, extension: &Arc<str>, status: StatusCode) {
-        let labels = RequestLabels { extension: extension.clone(), status: status.as_u16() };
-        self.requests.get_or_create(&labels).inc();
+    pub(crate) fn count_request(&self, extension: &Extension, status: StatusCode) {
+        if status == StatusCode::OK {
+            self.of(extension).succeeded.inc();
+        } else {
+            self.requests.get_or_create(&RequestLabels::new(extension, status)).inc();
+        }
     }
 
-    pub(crate) fn observe_duration(&self, extension: &Arc<str>, duration: Duration) {
-        let labels = ExtensionLabels { extension: extension.clone() };
-        self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+    pub(crate) fn observe_duration(&self, extension: &Extension, duration: Duration) {
+        self.of(extension).durations.observe(duration.as_secs_f64());
+    }
+
+    fn of<'a>(&self, extension: &'a Extension) -> &'a ExtensionMetrics {
+        extension.metrics.get_or_init(|| ExtensionMetrics {
+            succeeded: self.requests.get_or_create(&RequestLabels::new(extension, StatusCode::OK)).clone(),
+            durations: self.durations.get_or_create(&ExtensionLabels::new(extension)).clone(),
+        })
     }
 
     pub(crate) fn count_refusal(&self, reason: &'static str) {
@@ -101,8 +130,8 @@ impl Metrics {
         Open::new(self.connections.clone())
     }
 
-    pub(crate) fn open_stream(&self, extension: &Arc<str>) -> Open {
-        Open::new(self.streams.get_or_create(&ExtensionLabels { extension: extension.clone() }).clone())
+    pub(crate) fn open_stream(&self, extension: &Extension) -> Open {
+        Open::new(self.streams.get_or_create(&ExtensionLabels::new(extension)).clone())
     }
 }
 
@@ -140,7 +169,7 @@ impl Collector for Served {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         for extension in snapshot.iter().flat_map(|snapshot| snapshot.extensions.values()) {
             let waiting = extension.services.iter().map(|service| service.idle_connections.load(Relaxed)).sum();
-            let labels = ExtensionLabels { extension: extension.settings.name.clone() };
+            let labels = ExtensionLabels::new(extension);
             idle.get_or_create(&labels).set(gauge(waiting));
             open.get_or_create(&labels).set(gauge(extension.open()));
             for service in &extension.services {

@@ -167,8 +167,9 @@ impl Pools {
                     i += 1;
                 }
             }
-            // Those come first that were not used for longest.
-            while !pool.idle.is_empty() && pool.service.idle_connections.load(Ordering::Relaxed) > max_idle {
+            // Those come first that were not used for longest. One that was used just now will be again.
+            let is_unused = |pool: &Pool| pool.idle.first().is_some_and(|idle| idle.since.elapsed() >= REAP_INTERVAL);
+            while is_unused(pool) && pool.service.idle_connections.load(Ordering::Relaxed) > max_idle {
                 pool.remove(0);
             }
             if let Some(shared) = &mut pool.shared {
