@@ -148,6 +148,13 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        // One that counts how often what is run (operator/image/build --profiled) writes that down when it ends.
+        if std::env::var_os("LLVM_PROFILE_FILE").is_some() && self.terminate().is_ok() {
+            let deadline = Instant::now() + START_TIMEOUT;
+            while Instant::now() < deadline && self.child.try_wait().is_ok_and(|status| status.is_none()) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
