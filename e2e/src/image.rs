@@ -44,9 +44,10 @@ pub fn archive(program: &Path, name: &str, to: &Path) -> Result<()> {
     tar(&["--create", "--file"], to, folder.path(), &["oci-layout", "index.json", "blobs"])
 }
 
-/// The optimised program that the image holds.
-pub fn program() -> Result<PathBuf> {
+/// The optimised program that the image holds; `profiled` as releases have it.
+pub fn program(profiled: bool) -> Result<PathBuf> {
     let output = Command::new(root()?.join("operator/image/build"))
+        .args(profiled.then_some("--profiled"))
         .arg("--program")
         .env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .stderr(Stdio::inherit())

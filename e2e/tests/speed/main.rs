@@ -21,7 +21,7 @@ fn cpu(sample: &Sample) -> f64 {
 /// One after the other: each needs the machine for itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_memory_and_hostile_policies_stay_within_wide_limits() {
-    program::set_binary(image::program().unwrap());
+    program::set_binary(image::program(false).unwrap());
     let files = arena::raise_file_limit().unwrap();
     let arena = Arena::start().await.unwrap();
 
