@@ -1,7 +1,7 @@
 //! Takes inputs whenever they changed, reconciles them, and publishes what came of it: the snapshot to the data
 //! plane, the verdicts to whoever reports them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +10,7 @@ use dataplane::Snapshot;
 use dataplane::extension::Extensions;
 use dataplane::snapshot::SnapshotReceiver;
 use dataplane::tls::ServingCertificate;
+use hashbrown::{HashMap, HashSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde::Serialize;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -13,12 +14,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::pulse::PulseTimer;
 use super::{Reception, Worker, proxy_protocol};
 use crate::pool::keep_alive;
 use crate::request::{self, Peer};
 use crate::small_writes::SmallWrites;
 
-/// A caller has this long to send a request's head.
+/// A caller has this long to send a request's head, and up to two [beats](super::pulse::BEAT) more.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// And this long for what comes before HTTP.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,8 +85,10 @@ async fn exchange<S>(worker: &Arc<Worker>, stream: S, peer: Peer, stop: &Cancell
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let pulse = &worker.pulse;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
+    let timer = PulseTimer(pulse.clone());
+    builder.http1().timer(timer).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -92,17 +96,30 @@ where
         .max_header_list_size(HTTP2_HEADER_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_STREAM_WINDOW * HTTP2_STREAMS);
-    let service = service_fn(|request| request::handle(worker.clone(), peer.clone(), request));
+    let has_asked = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
+        request::handle(worker.clone(), peer.clone(), request)
+    });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(SmallWrites(stream)), service);
     tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = stop.cancelled() => {
+    let opened = pulse.now();
+    let outcome = loop {
+        // Of what stops from here on it is told with a beat.
+        let beat = pulse.next();
+        if stop.is_cancelled() {
             connection.as_mut().graceful_shutdown();
-            tokio::select! {
+            break tokio::select! {
                 outcome = connection.as_mut() => outcome,
                 () = worker.draining_ended() => return,
-            }
+            };
+        }
+        tokio::select! {
+            outcome = connection.as_mut() => break outcome,
+            () = beat => {}
+        }
+        if !has_asked.load(Ordering::Relaxed) && pulse.last() >= opened + HEADER_TIMEOUT {
+            return debug!("a caller never asked anything");
         }
     };
     if let Err(error) = outcome {

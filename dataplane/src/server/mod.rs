@@ -3,6 +3,7 @@
 
 mod connection;
 mod proxy_protocol;
+mod pulse;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -30,6 +31,7 @@ use crate::request::TrustedProxies;
 use crate::snapshot::{Snapshot, SnapshotReceiver};
 use crate::telemetry::Tracing;
 use crate::tls::ServingCertificate;
+use pulse::Pulse;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -84,6 +86,7 @@ pub(crate) struct Worker {
     pub(crate) common: Common,
     pub(crate) health: HealthChanges,
     pub(crate) streams: TaskTracker,
+    pulse: Arc<Pulse>,
     force: CancellationToken,
 }
 
@@ -104,6 +107,7 @@ impl Worker {
             common,
             health,
             streams: TaskTracker::new(),
+            pulse: Arc::default(),
             force,
         }
     }
@@ -241,11 +245,14 @@ async fn run(
         Err(error) => return error!(%error, "the listener cannot be used"),
     };
     let reaper = tokio::spawn(reap(worker.clone()));
+    let pulse = tokio::spawn(beat(worker.pulse.clone()));
     tokio::select! {
         () = accept(worker, &listener, reception, stop) => {}
         () = stop.cancelled() => {}
     }
     drop(listener);
+    // Connections find out with it that it is time to stop.
+    worker.pulse.beat();
     worker.streams.close();
     tokio::select! {
         () = worker.streams.wait() => {}
@@ -255,6 +262,14 @@ async fn run(
         }
     }
     reaper.abort();
+    pulse.abort();
+}
+
+async fn beat(pulse: Arc<Pulse>) {
+    loop {
+        sleep(pulse::BEAT).await;
+        pulse.beat();
+    }
 }
 
 async fn reap(worker: Arc<Worker>) {

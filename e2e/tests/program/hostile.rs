@@ -1,5 +1,8 @@
+use std::time::{Duration, Instant};
+
 use e2e::client::{Connection, Request, send};
 use e2e::world::World;
+use futures_util::future::join_all;
 use tokio::io::AsyncReadExt;
 
 /// Sends bytes and reads all that comes back.
@@ -10,7 +13,7 @@ async fn raw(to: std::net::SocketAddr, bytes: &[u8]) -> String {
     let mut answer = Vec::new();
     let mut stream = connection.into_stream();
     let read = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), read).await;
+    let _ = tokio::time::timeout(Duration::from_secs(5), read).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -269,4 +272,28 @@ async fn a_wrong_spec_is_said_with_its_field_and_its_neighbours_serve() {
     let token = world.token().unwrap();
     assert_eq!(send(program.address, Request::signed_in("/extensions/httpbin/x", &token)).await.unwrap().status, 200);
     assert_eq!(send(program.address, Request::signed_in("/extensions/both/x", &token)).await.unwrap().status, 404);
+}
+
+/// Each waits for half a minute, so all wait side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_ask_nothing_are_parted_with() {
+    let world = World::start().await.unwrap();
+    let program = world.serve(&[]).unwrap();
+    let token = world.token().unwrap();
+    let request = format!(
+        "GET /extensions/httpbin/x HTTP/1.1\r\nHost: h\r\nCookie: argocd.token={token}\r\nArgocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n\r\n"
+    );
+    let closed_after = async |sent: &str| {
+        let started = Instant::now();
+        let mut connection = Connection::open(program.address).await.unwrap();
+        connection.write(sent.as_bytes()).await.unwrap();
+        let (mut stream, mut answer) = (connection.into_stream(), Vec::new());
+        // However it is closed.
+        let _ = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await.unwrap();
+        started.elapsed()
+    };
+    let silent = ["", "GET /extensions/httpbin/x HTTP/1.1\r\nHost: ", &request];
+    for (sent, took) in silent.iter().zip(join_all(silent.iter().map(|sent| closed_after(sent))).await) {
+        assert!((30..45).contains(&took.as_secs()), "{sent:?}: closed after {took:?}");
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn read(world: &World<'_>, readable: &mut ReadableTexts, before: Opti
     });
     let objects: Vec<(usize, Arc<Judgement>)> = judgements.collect();
 
-    let mut registry = Registry::default();
+    let mut registry = Registry::for_up_to(config.entries.len() + objects.len());
     registry.verdicts.extend(config.findings.iter().cloned());
     config.entries.iter().for_each(|judgement| registry.add(judgement));
     objects.iter().for_each(|(_, judgement)| registry.add(judgement));
@@ -171,6 +171,14 @@ struct Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
+    fn for_up_to(extensions: usize) -> Self {
+        let mut registry = Self::default();
+        registry.extensions.reserve(extensions);
+        registry.owners.reserve(extensions);
+        registry.verdicts.reserve(extensions);
+        registry
+    }
+
     fn finish(self) -> (Extensions, Vec<Arc<Verdict>>, Digest) {
         (self.extensions, self.verdicts, self.digest)
     }
