@@ -122,7 +122,7 @@ struct Generations<K, V> {
     old: HashMap<K, V>,
 }
 
-impl<K: Hash + Eq, V: Clone> Generations<K, V> {
+impl<K: Hash + Eq + Send + 'static, V: Clone + Send + 'static> Generations<K, V> {
     fn new(limit: usize) -> Self {
         Self { limit, young: HashMap::new(), old: HashMap::new() }
     }
@@ -139,13 +139,21 @@ impl<K: Hash + Eq, V: Clone> Generations<K, V> {
     fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.limit {
             // Whoever filled it once will do so again.
-            self.old = std::mem::replace(&mut self.young, HashMap::with_capacity(self.limit));
+            let young = std::mem::replace(&mut self.young, HashMap::with_capacity(self.limit));
+            give_back(std::mem::replace(&mut self.old, young));
         }
         self.young.insert(key, value);
     }
 
     fn clear(&mut self) {
-        self.young = HashMap::new();
-        self.old = HashMap::new();
+        give_back(std::mem::take(&mut self.young));
+        give_back(std::mem::take(&mut self.old));
+    }
+}
+
+/// In another thread: for thousands of entries it takes milliseconds, which no request need wait for.
+fn give_back<K: Send + 'static, V: Send + 'static>(entries: HashMap<K, V>) {
+    if !entries.is_empty() {
+        tokio::task::spawn_blocking(move || drop(entries));
     }
 }
