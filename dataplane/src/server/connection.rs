@@ -107,16 +107,14 @@ where
     let outcome = loop {
         // Of what stops from here on it is told with a beat.
         let beat = pulse.next();
-        if stop.is_cancelled() {
+        let is_stopping = stop.is_cancelled();
+        if is_stopping {
             connection.as_mut().graceful_shutdown();
-            break tokio::select! {
-                outcome = connection.as_mut() => outcome,
-                () = worker.draining_ended() => return,
-            };
         }
         tokio::select! {
             outcome = connection.as_mut() => break outcome,
             () = beat => {}
+            () = worker.draining_ended(), if is_stopping => return,
         }
         if !has_asked.load(Ordering::Relaxed) && pulse.last() >= opened + HEADER_TIMEOUT {
             return debug!("a caller never asked anything");

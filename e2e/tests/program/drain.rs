@@ -43,6 +43,17 @@ async fn what_does_not_finish_is_ended_in_time() {
     assert!(slow.await.unwrap().is_err());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_holds_up_the_end_no_longer_than_it_may_take() {
+    let world = World::start().await.unwrap();
+    let mut program = world.serve(&["--drain-timeout", "120"]).unwrap();
+    let mut half = Connection::open(program.address).await.unwrap();
+    half.write(b"GET /extensions/httpbin/x HTTP/1.1\r\nHost: ").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    program.terminate().unwrap();
+    assert!(program.ended(Duration::from_secs(50)).await.unwrap().success());
+}
+
 /// As when a pod is told to end and is still sent requests for a while.
 #[tokio::test(flavor = "multi_thread")]
 async fn for_a_while_everything_is_served_and_no_connection_is_kept() {
