@@ -3,6 +3,7 @@
 //! `/status/N`, `/redirect`, `/cookie`, `/hop`, `/sse?n=&gap=`, `/gzip`, `/slow?s=`, `/truncate`, `/reset`,
 //! `/big?n=BYTES`, `/empty`, `/trailers`, `/duplex` (sends every chunk back as it comes), `/close` (answers, then
 //! closes the connection that it seemed to keep), `/ws` (a WebSocket that echoes), `/healthz` (what it was told to).
+//! They do it under `/base` as well.
 
 use std::io;
 use std::net::SocketAddr;
@@ -133,7 +134,8 @@ struct Seen {
 
 impl Seen {
     fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        let path = self.target.split('?').next().unwrap_or_default();
+        path.strip_prefix("/base").unwrap_or(path)
     }
 
     fn query<T: std::str::FromStr>(&self, key: &str, default: T) -> T {
