@@ -45,6 +45,18 @@ impl Glob {
         })
     }
 
+    /// What every text that it matches begins with.
+    pub(crate) fn literal_start(&self) -> &str {
+        match &self.0 {
+            Matcher::Literal(start) | Matcher::Prefix(start) | Matcher::Around(start, _) => start,
+            Matcher::Nodes(nodes) => match nodes.first() {
+                Some(Node::Text(start)) => start,
+                _ => "",
+            },
+            Matcher::Any | Matcher::Nothing => "",
+        }
+    }
+
     /// Whether the whole text matches.
     pub(crate) fn evaluate(&self, text: &str, effort: &mut Effort) -> Result<bool, Exhausted> {
         effort.spend(1)?;

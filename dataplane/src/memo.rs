@@ -2,11 +2,14 @@
 //!
 //! Bounded: each memory keeps two generations, and when the younger is full the older is dropped. Whatever was
 //! remembered is forgotten when a part of the snapshot changes that it was made from.
+//!
+//! A decision is remembered when it is made for the second time: where everybody asks for everything, remembering
+//! costs more than deciding.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 
 use crate::Refusal;
 use crate::application::Application;
@@ -18,33 +21,33 @@ const TOKENS: usize = 2_048;
 /// A longer token is verified anew each time.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 const DECISIONS: usize = 8_192;
+/// How many decisions may be made until one is taken for new again.
+const MADE: usize = 2 * DECISIONS;
 
 /// One worker's memory.
 pub(crate) struct Memo {
     made_from: Option<Arc<Snapshot>>,
     tokens: Generations<Arc<str>, Authenticated>,
-    decisions: Generations<DecisionKey, Decision>,
+    decisions: Generations<Remembered, Decision>,
+    made: Made,
 }
 
 /// What was decided for a caller who asked for an extension and an application.
 #[derive(Clone)]
 pub(crate) struct Decision {
-    pub(crate) extension: Arc<Extension>,
-    /// As it was then: when it has changed it is another one.
-    pub(crate) application: Option<Arc<Application>>,
     pub(crate) asked: Option<Arc<OwnedApplicationRef>>,
     pub(crate) outcome: Result<Arc<Target>, Refusal>,
 }
 
-/// What is pointed to lives as long as the decision does.
+/// What a decision is about: the very objects, since one that has changed is another one.
 #[derive(PartialEq, Eq, Hash)]
-struct DecisionKey {
+struct About {
     caller: u64,
     extension: usize,
     application: Option<usize>,
 }
 
-impl DecisionKey {
+impl About {
     fn new(caller: u64, extension: &Arc<Extension>, application: Option<&Arc<Application>>) -> Self {
         Self {
             caller,
@@ -54,9 +57,41 @@ impl DecisionKey {
     }
 }
 
+/// The same, of objects that live as long as it is remembered: no other comes to lie where they do.
+struct Remembered {
+    about: About,
+    _extension: Arc<Extension>,
+    _application: Option<Arc<Application>>,
+}
+
+impl PartialEq for Remembered {
+    fn eq(&self, other: &Self) -> bool {
+        self.about == other.about
+    }
+}
+
+impl Eq for Remembered {}
+
+impl Hash for Remembered {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.about.hash(state);
+    }
+}
+
+impl Equivalent<Remembered> for About {
+    fn equivalent(&self, remembered: &Remembered) -> bool {
+        *self == remembered.about
+    }
+}
+
 impl Memo {
     pub(crate) fn new() -> Self {
-        Self { made_from: None, tokens: Generations::new(TOKENS), decisions: Generations::new(DECISIONS) }
+        Self {
+            made_from: None,
+            tokens: Generations::new(TOKENS),
+            decisions: Generations::new(DECISIONS),
+            made: Made::default(),
+        }
     }
 
     /// Forgets what a newer snapshot may decide otherwise.
@@ -99,19 +134,49 @@ impl Memo {
         extension: &Arc<Extension>,
         application: Option<&Arc<Application>>,
     ) -> Option<Decision> {
-        self.decisions.get(&DecisionKey::new(caller, extension, application))
+        self.decisions.get(&About::new(caller, extension, application))
     }
 
-    pub(crate) fn remember_decision(&mut self, made_from: &Arc<Snapshot>, caller: u64, decision: Decision) {
-        if self.is_current(made_from) {
-            let key = DecisionKey::new(caller, &decision.extension, decision.application.as_ref());
-            self.decisions.insert(key, decision);
+    /// A decision was made, and is remembered if it was made before.
+    pub(crate) fn decided(
+        &mut self,
+        made_from: &Arc<Snapshot>,
+        caller: u64,
+        extension: &Arc<Extension>,
+        application: Option<&Arc<Application>>,
+        decision: impl FnOnce() -> Decision,
+    ) {
+        let about = About::new(caller, extension, application);
+        if self.made.is_again(&about) && self.is_current(made_from) {
+            let (_extension, _application) = (extension.clone(), application.cloned());
+            self.decisions.insert(Remembered { about, _extension, _application }, decision());
         }
     }
 
     /// A request may finish under a snapshot that the memory has left behind: its results do not count any more.
     fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
         self.made_from.as_ref().is_some_and(|current| Arc::ptr_eq(current, snapshot))
+    }
+}
+
+/// Which decisions were made of late, by their hashes.
+struct Made {
+    hasher: DefaultHashBuilder,
+    hashes: Box<[u64]>,
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        Self { hasher: DefaultHashBuilder::default(), hashes: vec![0; MADE].into() }
+    }
+}
+
+impl Made {
+    /// Whether it was made before, which it counts as from now on.
+    fn is_again(&mut self, about: &About) -> bool {
+        let hash = self.hasher.hash_one(about);
+        let place = usize::try_from(hash % self.hashes.len() as u64).unwrap_or_default();
+        std::mem::replace(&mut self.hashes[place], hash) == hash
     }
 }
 
@@ -155,5 +220,23 @@ impl<K: Hash + Eq + Send + 'static, V: Clone + Send + 'static> Generations<K, V>
 fn give_back<K: Send + 'static, V: Send + 'static>(entries: HashMap<K, V>) {
     if !entries.is_empty() {
         tokio::task::spawn_blocking(move || drop(entries));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_that_was_made_before_is_known_again() {
+        let mut made = Made::default();
+        let about = |caller| About { caller, extension: 8, application: Some(16) };
+        assert_eq!([1, 2, 1, 2, 3].map(|caller| made.is_again(&about(caller))), [false, false, true, true, false]);
+        assert!(!made.is_again(&About { application: None, ..about(1) }));
+        // It has its place, whatever came in the meantime, or it is taken for new.
+        for caller in 0..100_000 {
+            made.is_again(&about(caller));
+        }
+        assert!(made.is_again(&about(99_999)) && made.hashes.len() == MADE);
     }
 }

@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use thiserror::Error;
 
 use super::csv::{self, CsvError};
+use super::head::Head;
 use super::question::{Kind, Question};
 use crate::effort::{Effort, Exhausted};
 use crate::glob::Glob;
@@ -105,6 +106,14 @@ impl Pattern {
         }
     }
 
+    /// What every text that it matches begins with, where that is known.
+    fn literal_start(&self) -> &str {
+        match self {
+            Self::Glob(glob) => glob.literal_start(),
+            Self::Regex(_) | Self::Invalid => "",
+        }
+    }
+
     fn matches(&self, text: &str, effort: &mut Effort) -> Result<bool, Unevaluable> {
         match self {
             Self::Glob(glob) => Ok(glob.evaluate(text, effort)?),
@@ -152,32 +161,43 @@ fn are_about(resource: (&Pattern, &str), action: (&Pattern, &str), effort: &mut 
 pub(super) struct Rules {
     all: Vec<Rule>,
     /// Those that may say something about the questions that requests are asked.
-    by_kind: [Vec<usize>; Kind::COUNT],
+    by_kind: [Vec<Candidate>; Kind::COUNT],
+}
+
+/// A rule that may match objects that begin so. Most of them are passed over without a look at the rule itself.
+#[derive(Debug)]
+struct Candidate {
+    objects: Head,
+    rule: usize,
 }
 
 impl Rules {
     fn push(&mut self, rule: Rule) {
         for kind in Kind::ALL {
-            // One that cannot be evaluated refuses, and must be met.
-            if rule.is_about[kind as usize] != Some(false) {
-                self.by_kind[kind as usize].push(self.all.len());
-            }
+            let objects = match rule.is_about[kind as usize] {
+                Some(false) => continue,
+                Some(true) => Head::of_all_that_begin_with(rule.object.literal_start()),
+                // One that cannot be evaluated refuses, and must be met.
+                None => Head::of_all_that_begin_with(""),
+            };
+            self.by_kind[kind as usize].push(Candidate { objects, rule: self.all.len() });
         }
         self.all.push(rule);
     }
 
-    /// How many may match.
+    /// How many may match, whatever the object.
     pub(super) fn count(&self, kind: Option<Kind>) -> usize {
         kind.map_or(self.all.len(), |kind| self.by_kind[kind as usize].len())
     }
 
-    /// All that may match, in order.
-    pub(super) fn about(&self, kind: Option<Kind>) -> impl Iterator<Item = &Rule> {
+    /// All that may match an object that begins so, in order.
+    pub(super) fn about(&self, kind: Option<Kind>, object: Head) -> impl Iterator<Item = &Rule> {
         let (some, all) = match kind {
             Some(kind) => (self.by_kind[kind as usize].as_slice(), [].as_slice()),
             None => ([].as_slice(), self.all.as_slice()),
         };
-        some.iter().map(|i| &self.all[*i]).chain(all)
+        let some = some.iter().filter(move |candidate| candidate.objects.may_be_of(object));
+        some.map(|candidate| &self.all[candidate.rule]).chain(all)
     }
 }
 

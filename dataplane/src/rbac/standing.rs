@@ -14,9 +14,10 @@ use crate::project::Project;
 pub struct Standing {
     /// The default role, the user, then the groups.
     subjects: Vec<Subject>,
-    /// What the policy alone says of those subjects that count, one after another: most say nothing, and all are asked
-    /// whatever nobody asked before.
-    rules: Vec<(usize, Arc<Rules>)>,
+    /// What the policy alone says of those subjects that count, one after another: most say nothing of what is asked.
+    rules: Vec<Arc<Rules>>,
+    /// Of which subject each of them speaks.
+    speak_of: Vec<usize>,
     /// Which of the subjects have a name or reach a role.
     reached_by: HashMap<String, Vec<usize>>,
     /// The project of whose role the caller's token is.
@@ -40,7 +41,7 @@ impl Standing {
         let own = [policy.default_role.as_str(), caller.user];
         let mut reached_by: HashMap<String, Vec<usize>> = HashMap::new();
         let mut subjects = Vec::with_capacity(own.len() + caller.groups.len());
-        let mut rules = Vec::new();
+        let (mut rules, mut speak_of) = (Vec::new(), Vec::new());
         let groups = caller.groups.iter().map(String::as_str);
         for (i, name) in own.into_iter().chain(groups).enumerate() {
             let counts = match i {
@@ -51,7 +52,8 @@ impl Standing {
             let layers = [&policy.rules];
             let reached = reachable(&layers, name);
             if counts && i != DEFAULT_ROLE {
-                rules.extend(rules_of_all(&layers, &reached).into_iter().map(|rules| (i, rules)));
+                rules.extend(rules_of_all(&layers, &reached));
+                speak_of.resize(rules.len(), i);
             }
             for role in reached {
                 reached_by.entry_ref(role).or_default().push(i);
@@ -59,7 +61,7 @@ impl Standing {
             subjects.push(Subject { name: name.into(), counts });
         }
         let project_role_of = project_role(caller.user).map(|(project, _)| project.into());
-        Self { subjects, rules, reached_by, project_role_of }
+        Self { subjects, rules, speak_of, reached_by, project_role_of }
     }
 
     /// Asks for each subject in turn, the project's own policy included where there is one. For the default role
@@ -73,21 +75,29 @@ impl Standing {
         };
         let own = project.and_then(Project::rules);
         let concerned = own.map(|own| self.concerned_by(own)).unwrap_or_default();
-        let mut rest = self.rules.as_slice();
-        (0..subjects).find_map(|i| {
-            let (rules, after) = rest.split_at(rest.iter().take_while(|(of, _)| *of == i).count());
-            rest = after;
-            match own.filter(|_| concerned.contains(&i)) {
-                Some(own) => self.subjects[i].ask_with(base, own, i >= WITHOUT_GROUPS, asked),
-                None if rules.is_empty() => None,
-                None => asked.ask(&self.subjects[i].name, rules.iter().map(|(_, rules)| rules)),
+        let heard: Vec<_> = self.rules.iter().zip(&self.speak_of).filter(|(rules, _)| asked.may_hear(rules)).collect();
+        let mut spoken_of: Vec<usize> = heard.iter().map(|(_, of)| **of).chain(concerned.iter().copied()).collect();
+        spoken_of.sort_unstable();
+        spoken_of.dedup();
+        spoken_of.into_iter().take_while(|i| *i < subjects).find_map(|i| {
+            let subject = &self.subjects[i];
+            match own.filter(|_| concerned.binary_search(&i).is_ok()) {
+                Some(own) => subject.ask_with(base, own, i >= WITHOUT_GROUPS, asked),
+                None => {
+                    let first = heard.partition_point(|(_, of)| **of < i);
+                    let of_subject = heard[first..].iter().take_while(|(_, of)| **of == i);
+                    asked.ask(&subject.name, of_subject.map(|(rules, _)| *rules))
+                }
             }
         })
     }
 
-    /// The subjects of whom a project's policy says something.
+    /// The subjects of whom a project's policy says something, in order.
     fn concerned_by(&self, project: &RuleSet) -> Vec<usize> {
-        project.names().filter_map(|name| self.reached_by.get(name)).flatten().copied().collect()
+        let mut concerned: Vec<usize> =
+            project.names().filter_map(|name| self.reached_by.get(name)).flatten().copied().collect();
+        concerned.sort_unstable();
+        concerned
     }
 }
 

@@ -47,12 +47,22 @@ pub(super) fn decide(
     extension: &str,
     asked: Option<ApplicationRef<'_>>,
 ) -> Result<Target, Refusal> {
+    let application = asked.and_then(|asked| snapshot.applications.get(asked.application));
+    decide_about(snapshot, caller, extension, asked, application)
+}
+
+fn decide_about(
+    snapshot: &Snapshot,
+    caller: &Authenticated,
+    extension: &str,
+    asked: Option<ApplicationRef<'_>>,
+    application: Option<&Arc<Application>>,
+) -> Result<Target, Refusal> {
     let Some(asked) = asked else {
         let authorized = check_global(snapshot, caller, extension)?;
         return Target::find_global(snapshot, authorized);
     };
-    let application = snapshot.applications.get(asked.application).map(|a| &**a);
-    let authorized = check(snapshot, caller, extension, asked, application)?;
+    let authorized = check(snapshot, caller, extension, asked, application.map(|application| &**application))?;
     Target::find(snapshot, extension, asked, authorized)
 }
 
@@ -68,21 +78,21 @@ pub(super) fn authorize(
     // Only what exists is remembered.
     let known = snapshot.extensions.get(extension).filter(|_| asked.is_some() == application.is_some());
     let Some(known) = known else {
-        return decide(snapshot, caller, extension, asked).map(Arc::new);
+        return decide_about(snapshot, caller, extension, asked, application).map(Arc::new);
     };
     if let Some(decision) = worker.memo.lock().decision(caller.id(), known, application)
         && decision.asked.as_ref().map(|before| before.borrow()) == asked
     {
         return decision.outcome;
     }
-    let outcome = decide(snapshot, caller, extension, asked).map(Arc::new);
-    let asked = match &outcome {
-        Ok(target) => target.application.clone(),
-        Err(_) => asked.map(|asked| Arc::new(asked.to_owned())),
-    };
-    let (extension, application) = (known.clone(), application.cloned());
-    let decision = Decision { extension, application, asked, outcome: outcome.clone() };
-    worker.memo.lock().remember_decision(snapshot, caller.id(), decision);
+    let outcome = decide_about(snapshot, caller, extension, asked, application).map(Arc::new);
+    worker.memo.lock().decided(snapshot, caller.id(), known, application, || Decision {
+        asked: match &outcome {
+            Ok(target) => target.application.clone(),
+            Err(_) => asked.map(|asked| Arc::new(asked.to_owned())),
+        },
+        outcome: outcome.clone(),
+    });
     outcome
 }
 
@@ -145,8 +155,9 @@ pub(super) fn may_get_application(
     let short = format!("{}/{}", asked.project, asked.name);
     let long = (asked.namespace != snapshot.settings.namespace)
         .then(|| format!("{}/{}/{}", asked.project, asked.namespace, asked.name));
-    let objects: Vec<&str> = std::iter::once(short.as_str()).chain(long.as_deref()).collect();
-    let question = Question { resource: "applications", action: "get", objects: &objects, project };
+    let names = [short.as_str(), long.as_deref().unwrap_or_default()];
+    let objects = if long.is_some() { &names[..] } else { &names[..1] };
+    let question = Question { resource: "applications", action: "get", objects, project };
     match caller.ask(policy, question) {
         rbac::Decision::Allowed { subject, by } => Ok(Allowed { object: long.unwrap_or(short), subject, by }),
         rbac::Decision::Refused { denied_by } => {
