@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use hashbrown::HashSet;
-use http::HeaderValue;
 use tokio::sync::watch;
 
 use crate::account::Accounts;
@@ -72,10 +71,6 @@ impl Settings {
     /// Whether applications in this namespace count.
     pub fn watches(&self, namespace: &str) -> bool {
         namespace == self.namespace || self.application_namespaces.matches(namespace)
-    }
-
-    pub(crate) fn namespace_header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.namespace).ok()
     }
 }
 

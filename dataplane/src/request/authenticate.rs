@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue};
 
+use super::said;
 use crate::Refusal;
 use crate::rbac::{Caller, Decision, Policy, Question, Standing};
 use crate::server::Worker;
@@ -170,19 +171,11 @@ fn username(claims: &Claims) -> String {
 }
 
 fn identity_headers(user: &str, username: &str, groups: &[String]) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
-    let groups = groups.join(",");
-    let mut headers = Vec::with_capacity(3);
-    for (name, value, what) in [
+    said::headers(&[
         (USER_ID, user, "user id"),
         (USERNAME, username, "user name"),
-        (USER_GROUPS, groups.as_str(), "list of the user's groups"),
-    ] {
-        if !value.is_empty() {
-            let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Refusal::NotAHeaderValue(what))?;
-            headers.push((name, value));
-        }
-    }
-    Ok(headers)
+        (USER_GROUPS, &groups.join(","), "list of the user's groups"),
+    ])
 }
 
 fn now() -> f64 {

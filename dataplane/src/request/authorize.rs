@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::Authenticated;
 use super::application::{APPLICATION, APPLICATION_SHOWN, ApplicationRef, OwnedApplicationRef, PROJECT};
+use super::{Authenticated, said};
 use crate::Refusal;
 use crate::application::Application;
 use crate::cluster::Cluster;
@@ -18,6 +18,7 @@ use crate::server::Worker;
 use crate::snapshot::Snapshot;
 
 const NAMESPACE: HeaderName = HeaderName::from_static("argocd-namespace");
+const NAMESPACE_SAID: &str = "namespace of Argo CD";
 const TARGET_CLUSTER_NAME: HeaderName = HeaderName::from_static("argocd-target-cluster-name");
 const TARGET_CLUSTER_URL: HeaderName = HeaderName::from_static("argocd-target-cluster-url");
 
@@ -242,19 +243,13 @@ impl Target {
             NoService::None => Refusal::NoService,
             NoService::Ambiguous => Refusal::AmbiguousService,
         })?;
-        let mut headers = Vec::with_capacity(5);
-        headers.extend(snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)));
-        for (name, value, what) in [
+        let headers = said::headers(&[
+            (NAMESPACE, &snapshot.settings.namespace, NAMESPACE_SAID),
             (APPLICATION, asked.application, "application's name"),
             (PROJECT, asked.project, "project's name"),
             (TARGET_CLUSTER_NAME, &destination.name, "destination's cluster name"),
             (TARGET_CLUSTER_URL, &destination.server, "destination's server"),
-        ] {
-            if !value.is_empty() {
-                let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Refusal::NotAHeaderValue(what))?;
-                headers.push((name, value));
-            }
-        }
+        ])?;
         let application = Some(Arc::new(asked.to_owned()));
         Ok(Self { extension: extension.clone(), application, services, headers })
     }
@@ -265,7 +260,7 @@ impl Target {
         if services.is_empty() {
             return Err(Refusal::NoService);
         }
-        let headers = snapshot.settings.namespace_header().map(|value| (NAMESPACE, value)).into_iter().collect();
+        let headers = said::headers(&[(NAMESPACE, &snapshot.settings.namespace, NAMESPACE_SAID)])?;
         Ok(Self { extension: extension.clone(), application: None, services, headers })
     }
 }

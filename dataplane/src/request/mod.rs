@@ -14,6 +14,7 @@ mod forward;
 mod path;
 mod relay;
 mod rewrite;
+mod said;
 mod stream;
 mod upgrade;
 
