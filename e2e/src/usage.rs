@@ -22,13 +22,19 @@ impl Usage {
 
     /// Time on a processor so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
-        self.sum(|process| {
-            let fields = stat(process)?;
-            // utime and stime.
-            let ticks: u32 =
-                fields.get(11..13).context("a short stat")?.iter().filter_map(|f| f.parse::<u32>().ok()).sum();
-            Ok(TICK * ticks)
-        })
+        self.sum(|process| Ok(Stat::read(&Path::new("/proc").join(process.to_string()))?.cpu()))
+    }
+
+    /// The same of those of its threads whose names begin so.
+    pub fn cpu_of_threads(&self, name: &str) -> Result<Duration> {
+        let mut cpu = Duration::ZERO;
+        for thread in fs::read_dir(Path::new("/proc").join(self.process.to_string()).join("task"))? {
+            // One that has just ended is none.
+            if let Some(stat) = Stat::read(&thread?.path()).ok().filter(|stat| stat.name.starts_with(name)) {
+                cpu += stat.cpu();
+            }
+        }
+        Ok(cpu)
     }
 
     /// Bytes of memory that it holds now.
@@ -52,8 +58,8 @@ fn family(process: u32) -> Result<Vec<u32>> {
     for entry in fs::read_dir("/proc")? {
         let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // One that has just ended is nobody's child.
-        if let Some(parent) = stat(id).ok().and_then(|fields| fields.get(1)?.parse::<u32>().ok()) {
-            parents.push((id, parent));
+        if let Ok(stat) = Stat::read(&Path::new("/proc").join(id.to_string())) {
+            parents.push((id, stat.parent));
         }
     }
     let mut i = 0;
@@ -64,11 +70,28 @@ fn family(process: u32) -> Result<Vec<u32>> {
     Ok(family)
 }
 
-/// Fields of `/proc/<pid>/stat` after the name, the state first.
-fn stat(process: u32) -> Result<Vec<String>> {
-    let text = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat"))?;
-    let (_, fields) = text.rsplit_once(") ").context("no name in stat")?;
-    Ok(fields.split_whitespace().map(str::to_owned).collect())
+/// What the `stat` of a process or a thread says.
+struct Stat {
+    name: String,
+    parent: u32,
+    ticks: u32,
+}
+
+impl Stat {
+    fn read(folder: &Path) -> Result<Self> {
+        let text = fs::read_to_string(folder.join("stat"))?;
+        let (start, fields) = text.rsplit_once(") ").context("no name in stat")?;
+        let (_, name) = start.split_once('(').context("no name in stat")?;
+        // The state first.
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let number = |at: usize| anyhow::Ok(fields.get(at).context("a short stat")?.parse::<u32>()?);
+        // utime and stime.
+        Ok(Self { name: name.to_owned(), parent: number(1)?, ticks: number(11)? + number(12)? })
+    }
+
+    fn cpu(&self) -> Duration {
+        TICK * self.ticks
+    }
 }
 
 fn memory(process: u32, field: &str) -> Result<u64> {

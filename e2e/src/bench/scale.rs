@@ -246,7 +246,7 @@ impl Scale {
         let lanes = [&ours, &arena.haproxy.candidate]
             .map(|candidate| Lane { connections: 8, ..lane(candidate, &requests, pace) });
         let started = Instant::now();
-        let before = program.usage().cpu()?;
+        let before = cpu_beside_requests(program)?;
         let changes = async {
             let due = |n: usize| tokio::time::Instant::from_std(started + Duration::from_secs_f64(n as f64 / rate));
             let numbers = stream::iter(0..).take_while(|_| std::future::ready(started.elapsed() < time));
@@ -259,23 +259,22 @@ impl Scale {
             });
             anyhow::Ok(done.buffer_unordered(AT_ONCE).try_fold(0, |count, ()| std::future::ready(Ok(count + 1))).await?)
         };
-        let idle = lanes[0].clone();
         let (changes, ours, haproxy) = tokio::try_join!(changes, lanes[0].measure(), lanes[1].measure())?;
-        let elapsed = started.elapsed();
-        let used = program.usage().cpu()? - before;
-        // What the requests themselves took, measured without changes.
-        let requests = idle.measure().await?;
-        let answered = REQUESTS_A_SECOND * time.as_secs_f64();
-        let cpu = used.saturating_sub(requests.cpu.mul_f64(answered));
-        Ok(During { changes, elapsed, cpu, ours, haproxy })
+        let cpu = cpu_beside_requests(program)? - before;
+        Ok(During { changes, elapsed: started.elapsed(), cpu, ours, haproxy })
     }
+}
+
+/// What all threads took of the processors but those that serve requests.
+fn cpu_beside_requests(program: &Program) -> Result<Duration> {
+    Ok(program.usage().cpu()?.saturating_sub(program.usage().cpu_of_threads("worker-")?))
 }
 
 /// What happened while something was changed.
 struct During {
     changes: usize,
     elapsed: Duration,
-    /// Without that of the requests.
+    /// Without that of the threads that serve requests.
     cpu: Duration,
     ours: Sample,
     haproxy: Sample,
