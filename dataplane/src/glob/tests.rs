@@ -4,7 +4,28 @@ use super::Glob;
 use crate::effort::Effort;
 
 fn matches(pattern: &str, text: &str) -> bool {
-    Glob::new(pattern).evaluate(text, &mut Effort::default()).expect("too much effort")
+    let glob = Glob::new(pattern);
+    let matches = glob.evaluate(text, &mut Effort::default()).expect("too much effort");
+    assert!(!matches || text.starts_with(glob.literal_start()), "{pattern:?} on {text:?}");
+    matches
+}
+
+#[test]
+fn what_all_matches_begin_with_is_known() {
+    let cases = [
+        ("ab", "ab"),
+        ("ab*", "ab"),
+        ("ab*c", "ab"),
+        ("ab*c?d", "ab"),
+        (r"a\*b[c]", "a*b"),
+        ("?ab", ""),
+        ("{a,b}c", ""),
+        ("*", ""),
+        ("[", ""),
+    ];
+    for (pattern, expected) in cases {
+        assert_eq!(Glob::new(pattern).literal_start(), expected, "{pattern:?}");
+    }
 }
 
 #[test]
