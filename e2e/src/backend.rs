@@ -3,7 +3,7 @@
 //! `/status/N`, `/redirect`, `/cookie`, `/hop`, `/sse?n=&gap=`, `/gzip`, `/slow?s=`, `/truncate`, `/reset`,
 //! `/big?n=BYTES`, `/empty`, `/trailers`, `/duplex` (sends every chunk back as it comes), `/close` (answers, then
 //! closes the connection that it seemed to keep), `/ws` (a WebSocket that echoes), `/healthz` (what it was told to).
-//! They do it under `/base` as well.
+//! All but `/duplex` and `/healthz` do it under `/base` as well.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! What a process and its children use of the machine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -22,13 +22,13 @@ impl Usage {
 
     /// Time on a processor so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
-        self.sum(|process| Ok(Stat::read(&Path::new("/proc").join(process.to_string()))?.cpu()))
+        self.sum(|process| Ok(Stat::read(&folder(process))?.cpu()))
     }
 
     /// The same of those of its threads whose names begin so.
     pub fn cpu_of_threads(&self, name: &str) -> Result<Duration> {
         let mut cpu = Duration::ZERO;
-        for thread in fs::read_dir(Path::new("/proc").join(self.process.to_string()).join("task"))? {
+        for thread in fs::read_dir(folder(self.process).join("task"))? {
             // One that has just ended is none.
             if let Some(stat) = Stat::read(&thread?.path()).ok().filter(|stat| stat.name.starts_with(name)) {
                 cpu += stat.cpu();
@@ -52,13 +52,18 @@ impl Usage {
     }
 }
 
+/// Where the kernel tells of a process.
+fn folder(process: u32) -> PathBuf {
+    Path::new("/proc").join(process.to_string())
+}
+
 fn family(process: u32) -> Result<Vec<u32>> {
     let mut family = vec![process];
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // One that has just ended is nobody's child.
-        if let Ok(stat) = Stat::read(&Path::new("/proc").join(id.to_string())) {
+        if let Ok(stat) = Stat::read(&folder(id)) {
             parents.push((id, stat.parent));
         }
     }
@@ -95,7 +100,7 @@ impl Stat {
 }
 
 fn memory(process: u32, field: &str) -> Result<u64> {
-    let status = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status"))?;
+    let status = fs::read_to_string(folder(process).join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kilobytes * 1024)
