@@ -60,7 +60,7 @@ fn component(text: &str) -> Result<(u64, &str), DurationError> {
     let mut nanos = whole.checked_mul(unit).filter(|n| *n <= LIMIT).ok_or(DurationError::Overflow)?;
     if fraction > 0 {
         // Go computes the fraction in float64 and drops what is below a nanosecond; so do we, to agree on every digit.
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let part = (fraction as f64 * (unit as f64 / scale)) as u64;
         nanos = nanos.checked_add(part).filter(|n| *n <= LIMIT).ok_or(DurationError::Overflow)?;
     }

@@ -142,7 +142,6 @@ impl AccessLog {
     }
 
     /// Every so many requests one, so that the share holds exactly.
-    #[allow(clippy::cast_precision_loss)]
     fn is_sampled(&self) -> bool {
         let n = self.requests.fetch_add(1, Ordering::Relaxed) as f64;
         ((n + 1.0) * self.sample.0).floor() > (n * self.sample.0).floor()
