@@ -30,6 +30,8 @@ use crate::snapshot::SnapshotReceiver;
 const FAILED_CONNECTIONS: u32 = 3;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Changes that follow each other more closely are looked at together.
+const GATHER: Duration = Duration::from_millis(100);
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("argocd-extension-proxy/", env!("CARGO_PKG_VERSION")));
 
 /// How a service does.
@@ -163,6 +165,7 @@ pub(crate) async fn monitor(mut snapshots: SnapshotReceiver, changes: HealthChan
         if changed.is_err() {
             return;
         }
+        sleep(GATHER).await;
     }
 }
 

@@ -1,7 +1,9 @@
 //! What of Kubernetes objects is read, and how it is decoded: one bad object never hides another.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -357,27 +359,45 @@ impl RawApplication {
 /// Lets applications share what many of them have in common.
 #[derive(Default)]
 pub struct Interner {
-    projects: std::collections::HashSet<Arc<str>>,
-    destinations: std::collections::HashSet<Arc<Destination>>,
+    projects: Pool<str>,
+    destinations: Pool<Destination>,
 }
 
 impl Interner {
     fn project(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.projects.get(name) {
-            return known.clone();
-        }
-        let name: Arc<str> = name.into();
-        self.projects.insert(name.clone());
-        name
+        self.projects.share(name)
     }
 
     fn destination(&mut self, destination: Destination) -> Arc<Destination> {
-        if let Some(known) = self.destinations.get(&destination) {
+        self.destinations.share(destination)
+    }
+}
+
+/// Each value once, for as long as something else holds it.
+struct Pool<T: ?Sized> {
+    known: HashSet<Arc<T>>,
+    /// With so many, those go that nothing else holds any more.
+    tidied_at: usize,
+}
+
+impl<T: ?Sized> Default for Pool<T> {
+    fn default() -> Self {
+        Self { known: HashSet::new(), tidied_at: 1024 }
+    }
+}
+
+impl<T: Eq + Hash + ?Sized> Pool<T> {
+    fn share<V: Borrow<T> + Into<Arc<T>>>(&mut self, value: V) -> Arc<T> {
+        if let Some(known) = self.known.get(value.borrow()) {
             return known.clone();
         }
-        let destination = Arc::new(destination);
-        self.destinations.insert(destination.clone());
-        destination
+        if self.known.len() >= self.tidied_at {
+            self.known.retain(|value| Arc::strong_count(value) > 1);
+            self.tidied_at = self.tidied_at.max(2 * self.known.len());
+        }
+        let value = value.into();
+        self.known.insert(value.clone());
+        value
     }
 }
 
@@ -424,5 +444,22 @@ fn unknown(written: &Value, understood: &Value, path: &str, found: &mut Vec<Stri
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_application_has_any_more_is_not_kept() {
+        let mut shared = Interner::default();
+        let destination = |n: usize| Destination { namespace: format!("preview-{n}"), ..Destination::default() };
+        let kept: Vec<_> = (0..2_000).map(|n| shared.destination(destination(n))).collect();
+        for n in 0..100_000 {
+            shared.destination(destination(n));
+        }
+        assert!(kept.iter().enumerate().all(|(n, kept)| Arc::ptr_eq(kept, &shared.destination(destination(n)))));
+        assert!(shared.destinations.known.len() <= 2 * kept.len());
     }
 }

@@ -1,5 +1,7 @@
 //! Commands that serve nothing.
 
+use std::time::Duration;
+
 use std::fs::File;
 use std::process::Command;
 
@@ -156,7 +158,7 @@ async fn validate_finds_what_is_wrong_with_its_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_of_ones_own_is_served_and_watched() {
     let backend = Backend::start("mine").await.unwrap();
-    let program = Program::start(&[
+    let mut program = Program::start(&[
         "demo",
         "--backend",
         &backend.url(),
@@ -203,4 +205,7 @@ async fn a_backend_of_ones_own_is_served_and_watched() {
     ] {
         assert!(output.contains(line), "{line} is missing:\n{output}");
     }
+    // A demo that is killed leaves its folder behind.
+    program.terminate().unwrap();
+    assert!(program.ended(Duration::from_secs(5)).await.unwrap().success());
 }

@@ -11,6 +11,8 @@ mod scope;
 mod watched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crds::{Problem, ProxyExtensionSpec};
 use futures_util::StreamExt;
@@ -18,6 +20,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, ExponentialBackoff};
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -36,6 +39,8 @@ use watched::Watched;
 const SIGNALS: usize = 1024;
 /// Signals that are taken before what they changed is published.
 const MOST_AT_ONCE: usize = 4096;
+/// Changes that follow each other more closely are published together.
+const GATHER: Duration = Duration::from_millis(10);
 const DEFAULT_REDIS: &str = "argocd-redis:6379";
 
 pub struct ClusterOptions {
@@ -65,7 +70,7 @@ pub struct Cluster {
 }
 
 struct Signal {
-    scope: Scope,
+    scope: Arc<Scope>,
     event: Result<Event<Watched>, watcher::Error>,
 }
 
@@ -148,6 +153,7 @@ impl Cluster {
                 }
             }
             self.publish();
+            sleep(GATHER).await;
         }
     }
 
@@ -157,7 +163,7 @@ impl Cluster {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        let task = tokio::spawn(follow(api, scope.clone(), self.sender.clone()));
+        let task = tokio::spawn(follow(api, Arc::new(scope.clone()), self.sender.clone()));
         let watch = Watch {
             objects: HashMap::new(),
             undecodable: BTreeMap::new(),
@@ -412,7 +418,7 @@ impl Cluster {
     }
 }
 
-async fn follow(api: Api<Watched>, scope: Scope, sender: mpsc::Sender<Signal>) {
+async fn follow(api: Api<Watched>, scope: Arc<Scope>, sender: mpsc::Sender<Signal>) {
     let mut config = scope.watch();
     loop {
         let events = kube::runtime::watcher(api.clone(), config.clone()).backoff(ExponentialBackoff::from(pauses()));

@@ -4,15 +4,15 @@
 //! is decoded afterwards.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::{ApiResource, DynamicResourceScope};
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 #[derive(Clone)]
 pub(super) struct Watched {
@@ -27,18 +27,10 @@ impl fmt::Debug for Watched {
     }
 }
 
-/// Without `managedFields` and annotations, which hold the object a second time.
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Metadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    generation: Option<i64>,
-    creation_timestamp: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-}
+/// What is read of `metadata`: not `managedFields` and annotations, which hold the object a second time.
+const METADATA: &[&str] = &["name", "namespace", "resourceVersion", "uid", "generation", "creationTimestamp", "labels"];
+const METADATA_OF_APPLICATION: &[&str] = &["name", "namespace", "resourceVersion"];
+const SPEC_OF_APPLICATION: &[&str] = &["project", "destination"];
 
 impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -56,46 +48,93 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Watched, A::Error> {
-        let mut metadata = Metadata::default();
         let mut object = Map::new();
+        // The API server writes `kind` before what may be large.
+        let is_application = |object: &Map<String, Value>| object.get("kind").is_some_and(|kind| kind == "Application");
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            match key.as_ref() {
-                "metadata" => metadata = map.next_value()?,
-                // The API server writes `kind` before what may be large.
-                "status" | "operation" if object.get("kind").is_some_and(|kind| kind == "Application") => {
+            let value = match (key.as_ref(), is_application(&object)) {
+                ("metadata", true) => map.next_value_seed(Fields(METADATA_OF_APPLICATION))?,
+                ("metadata", false) => map.next_value_seed(Fields(METADATA))?,
+                ("spec", true) => map.next_value_seed(Fields(SPEC_OF_APPLICATION))?,
+                ("status" | "operation", true) => {
                     map.next_value::<IgnoredAny>()?;
+                    continue;
                 }
-                _ => {
-                    object.insert(key.into_owned(), map.next_value()?);
-                }
+                _ => map.next_value()?,
+            };
+            object.insert(key.into_owned(), value);
+        }
+        Ok(Watched { metadata: metadata(&object), object: Value::Object(object) })
+    }
+}
+
+/// What the watch itself needs.
+fn metadata(object: &Map<String, Value>) -> ObjectMeta {
+    let text = |field: &str| object.get("metadata")?.get(field)?.as_str().map(str::to_owned);
+    ObjectMeta {
+        name: text("name"),
+        namespace: text("namespace"),
+        resource_version: text("resourceVersion"),
+        ..ObjectMeta::default()
+    }
+}
+
+/// These fields of a map; what is no map, as it is.
+struct Fields(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Fields {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if self.0.contains(&key.as_ref()) {
+                fields.insert(key.into_owned(), map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
             }
         }
-        object.insert("metadata".into(), metadata.to_json());
-        Ok(Watched { metadata: metadata.into(), object: Value::Object(object) })
+        Ok(Value::Object(fields))
     }
-}
 
-impl Metadata {
-    fn to_json(&self) -> Value {
-        json!({
-            "name": self.name,
-            "namespace": self.namespace,
-            "uid": self.uid,
-            "generation": self.generation,
-            "creationTimestamp": self.creation_timestamp,
-            "labels": self.labels,
-        })
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
+        Value::deserialize(SeqAccessDeserializer::new(seq))
     }
-}
 
-impl From<Metadata> for ObjectMeta {
-    fn from(metadata: Metadata) -> Self {
-        Self {
-            name: metadata.name,
-            namespace: metadata.namespace,
-            resource_version: metadata.resource_version,
-            ..Self::default()
-        }
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 }
 
