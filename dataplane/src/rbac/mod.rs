@@ -5,7 +5,7 @@
 //! refuses. A project's own policy takes part in questions about that project's applications only.
 
 mod csv;
-mod head;
+mod opening;
 mod question;
 mod rules;
 mod standing;
@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 pub use csv::CsvError;
 use hashbrown::HashMap;
-use head::Head;
+use opening::Openings;
 use question::Kind;
 pub use question::Question;
 use rules::Rules;
@@ -144,7 +144,7 @@ pub fn project_role(subject: &str) -> Option<(&str, &str)> {
 struct Asked<'q> {
     question: Question<'q>,
     kind: Option<Kind>,
-    object: Head,
+    objects: Openings,
     effort: Effort,
     /// What the rules of roles said that have many: other subjects may reach them as well.
     said: HashMap<*const Rules, Said>,
@@ -162,8 +162,8 @@ enum Said {
 
 impl<'q> Asked<'q> {
     fn new(question: Question<'q>) -> Self {
-        let (kind, object) = (Kind::of(&question), Head::of_any(question.objects));
-        Self { question, kind, object, effort: Effort::default(), said: HashMap::new(), denied_by: None }
+        let (kind, objects) = (Kind::of(&question), Openings::of(question.objects));
+        Self { question, kind, objects, effort: Effort::default(), said: HashMap::new(), denied_by: None }
     }
 
     /// Asks for one subject with the rules that speak of it. `Some` when it is allowed.
@@ -183,11 +183,6 @@ impl<'q> Asked<'q> {
         allowed_by.map(|by| Decision::Allowed { subject: subject.to_owned(), by })
     }
 
-    /// Whether rules may say something.
-    fn may_hear(&self, rules: &Rules) -> bool {
-        rules.about(self.kind, self.object).next().is_some()
-    }
-
     fn listen(&mut self, rules: &Arc<Rules>) -> Said {
         if rules.count(self.kind) <= MANY {
             return self.hear(rules);
@@ -203,7 +198,7 @@ impl<'q> Asked<'q> {
 
     fn hear(&mut self, rules: &Rules) -> Said {
         let mut said = Said::Nothing;
-        for rule in rules.about(self.kind, self.object) {
+        for rule in rules.about(self.kind, &self.objects) {
             match (rule.matches(&self.question, self.kind, &mut self.effort), rule.effect) {
                 (Ok(false), _) | (Ok(true), Effect::Neither) => {}
                 (Ok(true), Effect::Allow) => {

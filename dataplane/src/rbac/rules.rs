@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use thiserror::Error;
 
 use super::csv::{self, CsvError};
-use super::head::Head;
+use super::opening::{Opening, Openings};
 use super::question::{Kind, Question};
 use crate::effort::{Effort, Exhausted};
 use crate::glob::Glob;
@@ -167,7 +167,7 @@ pub(super) struct Rules {
 /// A rule that may match objects that begin so. Most of them are passed over without a look at the rule itself.
 #[derive(Debug)]
 struct Candidate {
-    objects: Head,
+    objects: Opening,
     rule: usize,
 }
 
@@ -176,9 +176,9 @@ impl Rules {
         for kind in Kind::ALL {
             let objects = match rule.is_about[kind as usize] {
                 Some(false) => continue,
-                Some(true) => Head::of_all_that_begin_with(rule.object.literal_start()),
+                Some(true) => Opening::of_all_that_begin_with(rule.object.literal_start()),
                 // One that cannot be evaluated refuses, and must be met.
-                None => Head::of_all_that_begin_with(""),
+                None => Opening::of_all_that_begin_with(""),
             };
             self.by_kind[kind as usize].push(Candidate { objects, rule: self.all.len() });
         }
@@ -190,13 +190,18 @@ impl Rules {
         kind.map_or(self.all.len(), |kind| self.by_kind[kind as usize].len())
     }
 
-    /// All that may match an object that begins so, in order.
-    pub(super) fn about(&self, kind: Option<Kind>, object: Head) -> impl Iterator<Item = &Rule> {
+    /// How the objects begin that may match.
+    pub(super) fn openings(&self, kind: Kind) -> impl Iterator<Item = Opening> {
+        self.by_kind[kind as usize].iter().map(|candidate| candidate.objects)
+    }
+
+    /// All that may match objects that begin so, in order.
+    pub(super) fn about(&self, kind: Option<Kind>, objects: &Openings) -> impl Iterator<Item = &Rule> {
         let (some, all) = match kind {
             Some(kind) => (self.by_kind[kind as usize].as_slice(), [].as_slice()),
             None => ([].as_slice(), self.all.as_slice()),
         };
-        let some = some.iter().filter(move |candidate| candidate.objects.may_be_of(object));
+        let some = some.iter().filter(|candidate| objects.have(candidate.objects));
         some.map(|candidate| &self.all[candidate.rule]).chain(all)
     }
 }

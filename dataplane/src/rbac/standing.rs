@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::opening::Opening;
+use super::question::Kind;
 use super::rules::{RuleSet, Rules, reachable, rules_of_all};
 use super::{Asked, Caller, Decision, Policy, project_role};
 use crate::project::Project;
@@ -18,6 +20,8 @@ pub struct Standing {
     rules: Vec<Arc<Rules>>,
     /// Of which subject each of them speaks.
     speak_of: Vec<usize>,
+    /// How the objects begin of which they speak, and which of them does: all that is looked at of most rules.
+    openings: [Vec<(Opening, u32)>; Kind::COUNT],
     /// Which of the subjects have a name or reach a role.
     reached_by: HashMap<String, Vec<usize>>,
     /// The project of whose role the caller's token is.
@@ -60,8 +64,15 @@ impl Standing {
             }
             subjects.push(Subject { name: name.into(), counts });
         }
+        let openings = Kind::ALL.map(|kind| {
+            let of_each =
+                (0..).zip(&rules).flat_map(|(i, rules)| rules.openings(kind).map(move |opening| (opening, i)));
+            let mut openings: Vec<_> = of_each.collect();
+            openings.dedup();
+            openings
+        });
         let project_role_of = project_role(caller.user).map(|(project, _)| project.into());
-        Self { subjects, rules, speak_of, reached_by, project_role_of }
+        Self { subjects, rules, speak_of, openings, reached_by, project_role_of }
     }
 
     /// Asks for each subject in turn, the project's own policy included where there is one. For the default role
@@ -75,8 +86,9 @@ impl Standing {
         };
         let own = project.and_then(Project::rules);
         let concerned = own.map(|own| self.concerned_by(own)).unwrap_or_default();
-        let heard: Vec<_> = self.rules.iter().zip(&self.speak_of).filter(|(rules, _)| asked.may_hear(rules)).collect();
-        let mut spoken_of: Vec<usize> = heard.iter().map(|(_, of)| **of).chain(concerned.iter().copied()).collect();
+        let heard = self.heard(asked);
+        let mut spoken_of: Vec<usize> =
+            heard.iter().map(|i| self.speak_of[*i]).chain(concerned.iter().copied()).collect();
         spoken_of.sort_unstable();
         spoken_of.dedup();
         spoken_of.into_iter().take_while(|i| *i < subjects).find_map(|i| {
@@ -84,12 +96,21 @@ impl Standing {
             match own.filter(|_| concerned.binary_search(&i).is_ok()) {
                 Some(own) => subject.ask_with(base, own, i >= WITHOUT_GROUPS, asked),
                 None => {
-                    let first = heard.partition_point(|(_, of)| **of < i);
-                    let of_subject = heard[first..].iter().take_while(|(_, of)| **of == i);
-                    asked.ask(&subject.name, of_subject.map(|(rules, _)| *rules))
+                    let first = heard.partition_point(|heard| self.speak_of[*heard] < i);
+                    let of_subject = heard[first..].iter().take_while(|heard| self.speak_of[**heard] == i);
+                    asked.ask(&subject.name, of_subject.map(|heard| &self.rules[*heard]))
                 }
             }
         })
+    }
+
+    /// Which of the rules may say something, in order.
+    fn heard(&self, asked: &Asked<'_>) -> Vec<usize> {
+        let Some(kind) = asked.kind else { return (0..self.rules.len()).collect() };
+        let openings = self.openings[kind as usize].iter().filter(|(opening, _)| asked.objects.have(*opening));
+        let mut heard: Vec<usize> = openings.map(|(_, rules)| *rules as usize).collect();
+        heard.dedup();
+        heard
     }
 
     /// The subjects of whom a project's policy says something, in order.
