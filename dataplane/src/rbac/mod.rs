@@ -17,8 +17,8 @@ use hashbrown::HashMap;
 use opening::Openings;
 use question::Kind;
 pub use question::Question;
-use rules::Rules;
 pub use rules::{Effect, MatchMode, Origin, PolicyError, PolicyErrorReason, RuleSet};
+use rules::{Rules, RulesId};
 pub use standing::Standing;
 
 use crate::effort::Effort;
@@ -36,7 +36,7 @@ pub struct Policy {
     mode: MatchMode,
     default_role: String,
     /// Of the default role and of the empty subject, which every question is asked for.
-    everybodys: [Vec<Arc<Rules>>; 2],
+    everybodys: [Vec<RulesId>; 2],
     scopes: Vec<String>,
     /// The texts that this was compiled from: equal sources mean an equal policy.
     source: PolicySource,
@@ -91,20 +91,20 @@ pub struct Caller<'a> {
     pub groups: &'a [String],
 }
 
-/// The answer, with what decided it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
+/// The answer, with the subject for whom it was given and the line that decided it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision<'a> {
     Allowed {
-        subject: String,
-        by: Origin,
+        subject: &'a str,
+        by: &'a Origin,
     },
     /// No subject was allowed. `denied_by` is a rule that refused one which another rule allowed.
     Refused {
-        denied_by: Option<(String, Origin)>,
+        denied_by: Option<(&'a str, &'a Origin)>,
     },
 }
 
-impl Decision {
+impl Decision<'_> {
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed { .. })
     }
@@ -117,18 +117,21 @@ impl Policy {
     }
 
     /// Answers a question; `caller` is `None` where nobody is signed in.
-    pub fn decide(&self, caller: Option<Caller<'_>>, question: Question<'_>) -> Decision {
-        self.answer(caller.map(|caller| self.standing(caller)).as_ref(), question)
+    pub fn decide<'a>(&'a self, caller: Option<Caller<'a>>, question: Question<'_, 'a>) -> Decision<'a> {
+        match caller {
+            Some(caller) => self.answer(Some((caller, &self.standing(caller))), question),
+            None => self.answer(None, question),
+        }
     }
 
     /// The same for a caller whose standing with this policy is known.
-    pub fn answer(&self, caller: Option<&Standing>, question: Question<'_>) -> Decision {
+    pub fn answer<'a>(&'a self, caller: Option<(Caller<'a>, &Standing)>, question: Question<'_, 'a>) -> Decision<'a> {
         let mut asked = Asked::new(question);
-        let [default_role, nobody] = &self.everybodys;
+        let [default_role, nobody] = self.everybodys.each_ref().map(|ids| ids.iter().map(|id| self.rules.rules(*id)));
         let is_default = !self.default_role.is_empty();
         let default = is_default.then(|| asked.ask(&self.default_role, default_role)).flatten();
         default
-            .or_else(|| caller?.ask(&self.rules, &mut asked))
+            .or_else(|| caller.and_then(|(caller, standing)| standing.ask(self, caller, &mut asked)))
             .or_else(|| asked.ask("", nobody))
             .unwrap_or(Decision::Refused { denied_by: asked.denied_by })
     }
@@ -141,33 +144,33 @@ pub fn project_role(subject: &str) -> Option<(&str, &str)> {
 }
 
 /// A question on its way from subject to subject.
-struct Asked<'q> {
-    question: Question<'q>,
+struct Asked<'q, 'a> {
+    question: Question<'q, 'a>,
     kind: Option<Kind>,
     objects: Openings,
     effort: Effort,
     /// What the rules of roles said that have many: other subjects may reach them as well.
-    said: HashMap<*const Rules, Said>,
-    denied_by: Option<(String, Origin)>,
+    said: HashMap<*const Rules, Said<'a>>,
+    denied_by: Option<(&'a str, &'a Origin)>,
 }
 
 /// What the rules of one role say.
-#[derive(Clone)]
-enum Said {
+#[derive(Clone, Copy)]
+enum Said<'a> {
     Nothing,
-    Yes(Origin),
+    Yes(&'a Origin),
     /// A deny, or a rule that cannot be evaluated.
-    No(Origin),
+    No(&'a Origin),
 }
 
-impl<'q> Asked<'q> {
-    fn new(question: Question<'q>) -> Self {
+impl<'q, 'a> Asked<'q, 'a> {
+    fn new(question: Question<'q, 'a>) -> Self {
         let (kind, objects) = (Kind::of(&question), Openings::of(question.objects));
         Self { question, kind, objects, effort: Effort::default(), said: HashMap::new(), denied_by: None }
     }
 
     /// Asks for one subject with the rules that speak of it. `Some` when it is allowed.
-    fn ask<'r>(&mut self, subject: &str, rules: impl IntoIterator<Item = &'r Arc<Rules>>) -> Option<Decision> {
+    fn ask(&mut self, subject: &'a str, rules: impl IntoIterator<Item = &'a Rules>) -> Option<Decision<'a>> {
         let mut allowed_by = None;
         for rules in rules {
             match self.listen(rules) {
@@ -175,39 +178,39 @@ impl<'q> Asked<'q> {
                 Said::Yes(by) => allowed_by = allowed_by.or(Some(by)),
                 // This subject gets no yes.
                 Said::No(by) => {
-                    self.denied_by.get_or_insert_with(|| (subject.to_owned(), by));
+                    self.denied_by.get_or_insert((subject, by));
                     return None;
                 }
             }
         }
-        allowed_by.map(|by| Decision::Allowed { subject: subject.to_owned(), by })
+        allowed_by.map(|by| Decision::Allowed { subject, by })
     }
 
-    fn listen(&mut self, rules: &Arc<Rules>) -> Said {
+    fn listen(&mut self, rules: &'a Rules) -> Said<'a> {
         if rules.count(self.kind) <= MANY {
             return self.hear(rules);
         }
-        let key = Arc::as_ptr(rules);
+        let key = std::ptr::from_ref(rules);
         if let Some(said) = self.said.get(&key) {
-            return said.clone();
+            return *said;
         }
         let said = self.hear(rules);
-        self.said.insert(key, said.clone());
+        self.said.insert(key, said);
         said
     }
 
-    fn hear(&mut self, rules: &Rules) -> Said {
+    fn hear(&mut self, rules: &'a Rules) -> Said<'a> {
         let mut said = Said::Nothing;
         for rule in rules.about(self.kind, &self.objects) {
             match (rule.matches(&self.question, self.kind, &mut self.effort), rule.effect) {
                 (Ok(false), _) | (Ok(true), Effect::Neither) => {}
                 (Ok(true), Effect::Allow) => {
                     if matches!(said, Said::Nothing) {
-                        said = Said::Yes(rule.origin.clone());
+                        said = Said::Yes(&rule.origin);
                     }
                 }
                 (Ok(true), Effect::Deny) | (Err(_), _) => {
-                    said = Said::No(rule.origin.clone());
+                    said = Said::No(&rule.origin);
                     break;
                 }
             }

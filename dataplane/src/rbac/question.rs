@@ -3,11 +3,11 @@
 use crate::project::Project;
 
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    pub resource: &'a str,
-    pub action: &'a str,
+pub struct Question<'q, 'a> {
+    pub resource: &'q str,
+    pub action: &'q str,
     /// Names of one and the same object. A deny of either refuses, an allow of either suffices.
-    pub objects: &'a [&'a str],
+    pub objects: &'q [&'q str],
     /// The project that the object belongs to, where the resource is one that belongs to projects.
     pub project: Option<&'a Project>,
 }
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn of(question: &Question<'_>) -> Option<Self> {
+    pub(super) fn of(question: &Question<'_, '_>) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.resource_and_action() == (question.resource, question.action))
     }
 }

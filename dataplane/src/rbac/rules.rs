@@ -136,7 +136,7 @@ impl Rule {
     /// Resource, action and object in this order, each only when the one before matched.
     pub(super) fn matches(
         &self,
-        question: &Question<'_>,
+        question: &Question<'_, '_>,
         kind: Option<Kind>,
         effort: &mut Effort,
     ) -> Result<bool, Unevaluable> {
@@ -196,7 +196,7 @@ impl Rules {
     }
 
     /// All that may match objects that begin so, in order.
-    pub(super) fn about(&self, kind: Option<Kind>, objects: &Openings) -> impl Iterator<Item = &Rule> {
+    pub(super) fn about<'a>(&'a self, kind: Option<Kind>, objects: &Openings) -> impl Iterator<Item = &'a Rule> {
         let (some, all) = match kind {
             Some(kind) => (self.by_kind[kind as usize].as_slice(), [].as_slice()),
             None => ([].as_slice(), self.all.as_slice()),
@@ -206,10 +206,16 @@ impl Rules {
     }
 }
 
+/// The number of a subject's rules in their set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RulesId(u32);
+
 /// A policy's rules and role assignments.
 #[derive(Debug, Default)]
 pub struct RuleSet {
-    rules: HashMap<String, Arc<Rules>>,
+    rules: Vec<Rules>,
+    /// Of whom each of them speaks.
+    by_subject: HashMap<String, RulesId>,
     /// `g` lines: what stands on the left → the roles on the right.
     roles: HashMap<String, Vec<Box<str>>>,
     allowance: Allowance,
@@ -244,10 +250,7 @@ impl RuleSet {
                 };
                 let patterns = [resource, action, object].map(|text| Pattern::new(text, mode, &mut self.allowance));
                 let rule = Rule::new(patterns, effect, origin());
-                // Nobody shares them before the whole text has been read.
-                if let Some(rules) = Arc::get_mut(self.rules.entry_ref(*subject).or_default()) {
-                    rules.push(rule);
-                }
+                self.rules_to_add_to(subject).push(rule);
             }
             ["p", ..] => return Err(PolicyErrorReason::PolicyFields),
             ["g", member, role] => self.roles.entry_ref(*member).or_default().push((*role).into()),
@@ -259,19 +262,33 @@ impl RuleSet {
         Ok(())
     }
 
-    /// The rules of the subject and of every role that it reaches.
-    pub(super) fn of_reachable(&self, subject: &str) -> Vec<Arc<Rules>> {
-        let layers = [self];
-        rules_of_all(&layers, &reachable(&layers, subject))
+    fn rules_to_add_to(&mut self, subject: &str) -> &mut Rules {
+        let next = self.rules.len();
+        // A policy of more lines than that fits into no ConfigMap.
+        let id = self.by_subject.entry_ref(subject).or_insert(RulesId(u32::try_from(next).unwrap_or(u32::MAX)));
+        let at = id.0 as usize;
+        if at == next {
+            self.rules.push(Rules::default());
+        }
+        &mut self.rules[at]
     }
 
-    pub(super) fn rules_of(&self, subject: &str) -> Option<&Arc<Rules>> {
-        self.rules.get(subject)
+    /// The rules of the subject and of every role that it reaches.
+    pub(super) fn of_reachable(&self, subject: &str) -> Vec<RulesId> {
+        reachable(&[self], subject).into_iter().filter_map(|name| self.id_of(name)).collect()
+    }
+
+    pub(super) fn id_of(&self, subject: &str) -> Option<RulesId> {
+        self.by_subject.get(subject).copied()
+    }
+
+    pub(super) fn rules(&self, id: RulesId) -> &Rules {
+        &self.rules[id.0 as usize]
     }
 
     /// Everybody and every role that a line is about.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.rules.keys().chain(self.roles.keys()).map(String::as_str)
+        self.by_subject.keys().chain(self.roles.keys()).map(String::as_str)
     }
 
     /// Whether a `g` line has this name on its left.
@@ -285,8 +302,9 @@ impl RuleSet {
 }
 
 /// The rules of subjects and roles, layer after layer for each.
-pub(super) fn rules_of_all(layers: &[&RuleSet], names: &[&str]) -> Vec<Arc<Rules>> {
-    names.iter().flat_map(|name| layers.iter().filter_map(|layer| layer.rules_of(name))).cloned().collect()
+pub(super) fn rules_of_all<'a>(layers: &[&'a RuleSet], names: &[&str]) -> Vec<&'a Rules> {
+    let of_one = |name| layers.iter().filter_map(move |layer| layer.id_of(name).map(|id| layer.rules(id)));
+    names.iter().flat_map(|name| of_one(*name)).collect()
 }
 
 /// The subject itself and every role that it reaches through the layers' `g` lines.

@@ -1,135 +1,136 @@
 //! What a policy says of a caller, whatever is asked: made once for a token, since a caller may be in many groups and
 //! the same for thousands of applications.
 
-use std::sync::Arc;
-
 use hashbrown::HashMap;
 
 use super::opening::Opening;
 use super::question::Kind;
-use super::rules::{RuleSet, Rules, reachable, rules_of_all};
+use super::rules::{RuleSet, RulesId, reachable, rules_of_all};
 use super::{Asked, Caller, Decision, Policy, project_role};
 use crate::project::Project;
 
-/// Made from one policy, and of no use with another.
+/// Made from one policy and for one caller, and of no use with others.
 #[derive(Debug)]
 pub struct Standing {
-    /// The default role, the user, then the groups.
-    subjects: Vec<Subject>,
-    /// What the policy alone says of those subjects that count, one after another: most say nothing of what is asked.
-    rules: Vec<Arc<Rules>>,
-    /// Of which subject each of them speaks.
-    speak_of: Vec<usize>,
-    /// How the objects begin of which they speak, and which of them does: all that is looked at of most rules.
-    openings: [Vec<(Opening, u32)>; Kind::COUNT],
+    /// Whether the policy alone lets them count: the default role, the user, then the groups.
+    counts: Vec<bool>,
+    /// What the policy says of those that count, one after another: most of it says nothing of what is asked.
+    speak: Vec<Speak>,
+    /// How the objects begin of which it speaks.
+    openings: [Vec<(Opening, Speak)>; Kind::COUNT],
     /// Which of the subjects have a name or reach a role.
-    reached_by: HashMap<String, Vec<usize>>,
-    /// The project of whose role the caller's token is.
-    project_role_of: Option<Box<str>>,
+    reached_by: HashMap<String, Vec<u32>>,
 }
 
-#[derive(Debug)]
-struct Subject {
-    name: Box<str>,
-    /// A group counts only where it is given a role.
-    counts: bool,
+/// Rules that speak of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Speak {
+    rules: RulesId,
+    of: u32,
 }
 
 /// The subject that every question is asked for first.
-const DEFAULT_ROLE: usize = 0;
-/// Those of the subjects that speak for a project role's token: the default role and the user.
-const WITHOUT_GROUPS: usize = 2;
+const DEFAULT_ROLE: u32 = 0;
+const USER: u32 = 1;
+
+/// The subjects by their numbers.
+fn subjects<'a>(policy: &'a Policy, caller: Caller<'a>) -> impl Iterator<Item = (u32, &'a str)> {
+    let groups = caller.groups.iter().map(String::as_str);
+    (DEFAULT_ROLE..).zip([policy.default_role.as_str(), caller.user].into_iter().chain(groups))
+}
 
 impl Standing {
     pub(super) fn new(policy: &Policy, caller: Caller<'_>) -> Self {
-        let own = [policy.default_role.as_str(), caller.user];
-        let mut reached_by: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut subjects = Vec::with_capacity(own.len() + caller.groups.len());
-        let (mut rules, mut speak_of) = (Vec::new(), Vec::new());
-        let groups = caller.groups.iter().map(String::as_str);
-        for (i, name) in own.into_iter().chain(groups).enumerate() {
-            let counts = match i {
+        let mut this = Self {
+            counts: Vec::with_capacity(2 + caller.groups.len()),
+            speak: Vec::new(),
+            openings: Kind::ALL.map(|_| Vec::new()),
+            reached_by: HashMap::new(),
+        };
+        for (of, name) in subjects(policy, caller) {
+            let reached = reachable(&[&policy.rules], name);
+            let counts = match of {
                 DEFAULT_ROLE => !name.is_empty(),
-                1 => true,
+                USER => true,
                 _ => policy.rules.assigns_roles_to(name),
             };
-            let layers = [&policy.rules];
-            let reached = reachable(&layers, name);
-            if counts && i != DEFAULT_ROLE {
-                rules.extend(rules_of_all(&layers, &reached));
-                speak_of.resize(rules.len(), i);
+            if counts && of != DEFAULT_ROLE {
+                for rules in reached.iter().filter_map(|name| policy.rules.id_of(name)) {
+                    this.add(policy, Speak { rules, of });
+                }
             }
             for role in reached {
-                reached_by.entry_ref(role).or_default().push(i);
+                this.reached_by.entry_ref(role).or_default().push(of);
             }
-            subjects.push(Subject { name: name.into(), counts });
+            this.counts.push(counts);
         }
-        let openings = Kind::ALL.map(|kind| {
-            let of_each =
-                (0..).zip(&rules).flat_map(|(i, rules)| rules.openings(kind).map(move |opening| (opening, i)));
-            let mut openings: Vec<_> = of_each.collect();
+        this
+    }
+
+    fn add(&mut self, policy: &Policy, speak: Speak) {
+        self.speak.push(speak);
+        for kind in Kind::ALL {
+            let openings = &mut self.openings[kind as usize];
+            openings.extend(policy.rules.rules(speak.rules).openings(kind).map(|opening| (opening, speak)));
             openings.dedup();
-            openings
-        });
-        let project_role_of = project_role(caller.user).map(|(project, _)| project.into());
-        Self { subjects, rules, speak_of, openings, reached_by, project_role_of }
+        }
     }
 
     /// Asks for each subject in turn, the project's own policy included where there is one. For the default role
     /// alone, without that, the policy has asked already.
-    pub(super) fn ask(&self, base: &RuleSet, asked: &mut Asked<'_>) -> Option<Decision> {
+    pub(super) fn ask<'a>(
+        &self,
+        policy: &'a Policy,
+        caller: Caller<'a>,
+        asked: &mut Asked<'_, 'a>,
+    ) -> Option<Decision<'a>> {
         let project = asked.question.project;
-        let subjects = match (&self.project_role_of, project) {
-            (Some(of), Some(project)) if **of != *project.name() => return None,
-            (Some(_), Some(_)) => WITHOUT_GROUPS,
-            _ => self.subjects.len(),
+        let with_groups = match (project_role(caller.user), project) {
+            (Some((of, _)), Some(project)) if *of != *project.name() => return None,
+            (Some(_), Some(_)) => false,
+            _ => true,
         };
         let own = project.and_then(Project::rules);
         let concerned = own.map(|own| self.concerned_by(own)).unwrap_or_default();
         let heard = self.heard(asked);
-        let mut spoken_of: Vec<usize> =
-            heard.iter().map(|i| self.speak_of[*i]).chain(concerned.iter().copied()).collect();
+        let mut spoken_of: Vec<u32> = heard.iter().map(|heard| heard.of).chain(concerned.iter().copied()).collect();
         spoken_of.sort_unstable();
         spoken_of.dedup();
-        spoken_of.into_iter().take_while(|i| *i < subjects).find_map(|i| {
-            let subject = &self.subjects[i];
-            match own.filter(|_| concerned.binary_search(&i).is_ok()) {
-                Some(own) => subject.ask_with(base, own, i >= WITHOUT_GROUPS, asked),
+        spoken_of.into_iter().take_while(|of| with_groups || *of <= USER).find_map(|of| {
+            let (_, name) = subjects(policy, caller).nth(of as usize)?;
+            match own.filter(|_| concerned.binary_search(&of).is_ok()) {
+                Some(own) if self.counts_with(own, of, name) => {
+                    let layers = [&policy.rules, own];
+                    asked.ask(name, rules_of_all(&layers, &reachable(&layers, name)))
+                }
+                Some(_) => None,
                 None => {
-                    let first = heard.partition_point(|heard| self.speak_of[*heard] < i);
-                    let of_subject = heard[first..].iter().take_while(|heard| self.speak_of[**heard] == i);
-                    asked.ask(&subject.name, of_subject.map(|heard| &self.rules[*heard]))
+                    let of_subject = heard.iter().filter(|heard| heard.of == of);
+                    asked.ask(name, of_subject.map(|heard| policy.rules.rules(heard.rules)))
                 }
             }
         })
     }
 
-    /// Which of the rules may say something, in order.
-    fn heard(&self, asked: &Asked<'_>) -> Vec<usize> {
-        let Some(kind) = asked.kind else { return (0..self.rules.len()).collect() };
+    /// What may say something, in order.
+    fn heard(&self, asked: &Asked<'_, '_>) -> Vec<Speak> {
+        let Some(kind) = asked.kind else { return self.speak.clone() };
         let openings = self.openings[kind as usize].iter().filter(|(opening, _)| asked.objects.have(*opening));
-        let mut heard: Vec<usize> = openings.map(|(_, rules)| *rules as usize).collect();
+        let mut heard: Vec<Speak> = openings.map(|(_, speak)| *speak).collect();
         heard.dedup();
         heard
     }
 
     /// The subjects of whom a project's policy says something, in order.
-    fn concerned_by(&self, project: &RuleSet) -> Vec<usize> {
-        let mut concerned: Vec<usize> =
+    fn concerned_by(&self, project: &RuleSet) -> Vec<u32> {
+        let mut concerned: Vec<u32> =
             project.names().filter_map(|name| self.reached_by.get(name)).flatten().copied().collect();
         concerned.sort_unstable();
         concerned
     }
-}
 
-impl Subject {
-    /// Asks with the project's policy, whose `g` lines may lead anywhere.
-    fn ask_with(&self, base: &RuleSet, project: &RuleSet, is_group: bool, asked: &mut Asked<'_>) -> Option<Decision> {
-        let counts = self.counts || (is_group && project.assigns_roles_to(&self.name));
-        if !counts {
-            return None;
-        }
-        let layers = [base, project];
-        asked.ask(&self.name, &rules_of_all(&layers, &reachable(&layers, &self.name)))
+    /// With a project's policy, whose `g` lines may give roles to more groups.
+    fn counts_with(&self, project: &RuleSet, subject: u32, name: &str) -> bool {
+        self.counts[subject as usize] || (subject > USER && project.assigns_roles_to(name))
     }
 }

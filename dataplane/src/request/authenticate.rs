@@ -58,9 +58,9 @@ impl Authenticated {
     }
 
     /// The policy's answer for this caller.
-    pub(super) fn ask(&self, policy: &Arc<Policy>, question: Question<'_>) -> Decision {
+    pub(super) fn ask<'a>(&'a self, policy: &'a Arc<Policy>, question: Question<'_, 'a>) -> Decision<'a> {
         match &self.0.standing {
-            Some((of, standing)) if Arc::ptr_eq(of, policy) => policy.answer(Some(standing), question),
+            Some((of, standing)) if Arc::ptr_eq(of, policy) => policy.answer(Some((self.caller(), standing)), question),
             _ => policy.decide(Some(self.caller()), question),
         }
     }

@@ -132,25 +132,25 @@ fn check<'a>(
 }
 
 /// A yes of RBAC, and what said it.
-pub(super) struct Allowed {
+pub(super) struct Allowed<'a> {
     pub(super) object: String,
-    subject: String,
-    by: rbac::Origin,
+    subject: &'a str,
+    by: &'a rbac::Origin,
 }
 
-impl Allowed {
+impl Allowed<'_> {
     pub(super) fn by(&self) -> String {
-        shown(&self.subject, &self.by)
+        shown(self.subject, self.by)
     }
 }
 
 /// The object is `<project>/<name>`; of an application outside Argo CD's namespace it is also
 /// `<project>/<namespace>/<name>`, as documented.
-pub(super) fn may_get_application(
-    snapshot: &Snapshot,
-    caller: &Authenticated,
+pub(super) fn may_get_application<'a>(
+    snapshot: &'a Snapshot,
+    caller: &'a Authenticated,
     asked: ApplicationRef<'_>,
-) -> Result<Allowed, Refusal> {
+) -> Result<Allowed<'a>, Refusal> {
     let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
     let project = snapshot.projects.get(asked.project).map(|project| &**project);
     let short = format!("{}/{}", asked.project, asked.name);
@@ -167,7 +167,11 @@ pub(super) fn may_get_application(
     }
 }
 
-pub(super) fn may_invoke(snapshot: &Snapshot, caller: &Authenticated, extension: &str) -> Result<Allowed, Refusal> {
+pub(super) fn may_invoke<'a>(
+    snapshot: &'a Snapshot,
+    caller: &'a Authenticated,
+    extension: &str,
+) -> Result<Allowed<'a>, Refusal> {
     let policy = snapshot.policy.as_ref().ok_or(Refusal::NoPolicy)?;
     let question = Question { resource: "extensions", action: "invoke", objects: &[extension], project: None };
     match caller.ask(policy, question) {
@@ -211,8 +215,8 @@ pub(super) fn permitted_cluster<'a>(
     if permitted { Ok(cluster) } else { Err(Refusal::DestinationNotPermitted) }
 }
 
-fn why(denied_by: Option<(String, rbac::Origin)>) -> Option<String> {
-    denied_by.map(|(subject, origin)| shown(&subject, &origin))
+fn why(denied_by: Option<(&str, &rbac::Origin)>) -> Option<String> {
+    denied_by.map(|(subject, origin)| shown(subject, origin))
 }
 
 fn shown(subject: &str, origin: &rbac::Origin) -> String {
