@@ -170,3 +170,38 @@ impl Resource for Watched {
         &mut self.metadata
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn watched(object: &Value) -> Value {
+        serde_json::from_str::<Watched>(&object.to_string()).unwrap().object
+    }
+
+    #[test]
+    fn of_an_application_only_that_is_kept_which_counts() {
+        let application = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+            "metadata": {"name": "shop", "namespace": "argocd", "labels": {"a": "b"}, "managedFields": [{}]},
+            "spec": {"project": "web", "destination": {"name": "prod"}, "source": {"helm": {"values": "large"}}},
+            "status": {"resources": [{}]},
+        });
+        let kept = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+            "metadata": {"name": "shop", "namespace": "argocd"},
+            "spec": {"project": "web", "destination": {"name": "prod"}},
+        });
+        assert_eq!(watched(&application), kept);
+    }
+
+    #[test]
+    fn no_object_stops_a_watch() {
+        for odd in [json!(null), json!(true), json!(-1), json!(1), json!(0.5), json!("text"), json!([1, {"a": 2}])] {
+            let application = json!({"kind": "Application", "metadata": odd, "spec": odd});
+            assert_eq!(watched(&application), application);
+        }
+    }
+}
