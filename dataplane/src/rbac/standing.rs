@@ -33,10 +33,13 @@ struct Speak {
 const DEFAULT_ROLE: u32 = 0;
 const USER: u32 = 1;
 
-/// The subjects by their numbers.
-fn subjects<'a>(policy: &'a Policy, caller: Caller<'a>) -> impl Iterator<Item = (u32, &'a str)> {
-    let groups = caller.groups.iter().map(String::as_str);
-    (DEFAULT_ROLE..).zip([policy.default_role.as_str(), caller.user].into_iter().chain(groups))
+/// A subject by its number.
+fn subject<'a>(policy: &'a Policy, caller: Caller<'a>, number: u32) -> Option<&'a str> {
+    match number {
+        DEFAULT_ROLE => Some(&policy.default_role),
+        USER => Some(caller.user),
+        group => caller.groups.get((group - USER) as usize - 1).map(String::as_str),
+    }
 }
 
 impl Standing {
@@ -47,7 +50,8 @@ impl Standing {
             openings: Kind::ALL.map(|_| Vec::new()),
             reached_by: HashMap::new(),
         };
-        for (of, name) in subjects(policy, caller) {
+        let numbered = |number| Some((number, subject(policy, caller, number)?));
+        for (of, name) in (DEFAULT_ROLE..).map_while(numbered) {
             let reached = reachable(&[&policy.rules], name);
             let counts = match of {
                 DEFAULT_ROLE => !name.is_empty(),
@@ -64,6 +68,7 @@ impl Standing {
             }
             this.counts.push(counts);
         }
+        this.openings.iter_mut().for_each(Vec::dedup);
         this
     }
 
@@ -72,7 +77,6 @@ impl Standing {
         for kind in Kind::ALL {
             let openings = &mut self.openings[kind as usize];
             openings.extend(policy.rules.rules(speak.rules).openings(kind).map(|opening| (opening, speak)));
-            openings.dedup();
         }
     }
 
@@ -97,7 +101,7 @@ impl Standing {
         spoken_of.sort_unstable();
         spoken_of.dedup();
         spoken_of.into_iter().take_while(|of| with_groups || *of <= USER).find_map(|of| {
-            let (_, name) = subjects(policy, caller).nth(of as usize)?;
+            let name = subject(policy, caller, of)?;
             match own.filter(|_| concerned.binary_search(&of).is_ok()) {
                 Some(own) if self.counts_with(own, of, name) => {
                     let layers = [&policy.rules, own];
@@ -105,7 +109,8 @@ impl Standing {
                 }
                 Some(_) => None,
                 None => {
-                    let of_subject = heard.iter().filter(|heard| heard.of == of);
+                    let first = heard.partition_point(|heard| heard.of < of);
+                    let of_subject = heard[first..].iter().take_while(|heard| heard.of == of);
                     asked.ask(name, of_subject.map(|heard| policy.rules.rules(heard.rules)))
                 }
             }
