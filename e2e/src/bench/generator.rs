@@ -80,7 +80,12 @@ impl Load {
     async fn send(self) -> Result<Outcome> {
         let mut callers = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
-            callers.push(Caller::connect(&self).await?);
+            let mut caller = Caller::connect(&self).await?;
+            if matches!(self.pace, Pace::PerSecond(..)) {
+                // It is accepted by then: how late answers are is not about new connections.
+                caller.ask(0).await?;
+            }
+            callers.push(caller);
         }
         let started = Instant::now();
         let mut calls = JoinSet::new();
@@ -176,19 +181,24 @@ impl Caller {
     async fn call(mut self, mut turns: Turns) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         while let Some((turn, due)) = turns.next().await {
-            self.request.clear();
-            (self.requests)(turn, &mut self.request);
-            self.stream.write_all(&self.request).await?;
-            let (bytes, is_kept) = self.answer().await?;
-            outcome.bytes += bytes;
+            outcome.bytes += self.ask(turn).await?;
             outcome.requests += 1;
             outcome.latencies.push(due.elapsed());
-            if !is_kept {
-                self.stream = connect(self.to).await?;
-                self.filled = 0;
-            }
         }
         Ok(outcome)
+    }
+
+    /// Sends a request and reads its answer: the bytes of its body.
+    async fn ask(&mut self, turn: usize) -> Result<u64> {
+        self.request.clear();
+        (self.requests)(turn, &mut self.request);
+        self.stream.write_all(&self.request).await?;
+        let (bytes, is_kept) = self.answer().await?;
+        if !is_kept {
+            self.stream = connect(self.to).await?;
+            self.filled = 0;
+        }
+        Ok(bytes)
     }
 
     /// Reads an answer: the bytes of its body, and whether the connection may be used again.
