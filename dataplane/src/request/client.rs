@@ -94,14 +94,14 @@ impl Forwarded {
         }
     }
 
-    pub(super) fn write(self, headers: &mut HeaderMap) {
-        headers.insert(X_FORWARDED_FOR, self.chain);
-        if let Some(host) = self.host {
-            headers.insert(X_FORWARDED_HOST, host);
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(X_FORWARDED_FOR, self.chain.clone());
+        if let Some(host) = &self.host {
+            headers.insert(X_FORWARDED_HOST, host.clone());
         }
-        headers.insert(X_FORWARDED_PROTO, self.proto);
-        for (name, value) in self.others {
-            headers.insert(name, value);
+        headers.insert(X_FORWARDED_PROTO, self.proto.clone());
+        for (name, value) in &self.others {
+            headers.insert(name.clone(), value.clone());
         }
     }
 }

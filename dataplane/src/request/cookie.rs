@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue};
 use memchr::{memchr, memchr3};
 
 use crate::Refusal;
@@ -15,7 +15,8 @@ const NAME: &str = "argocd.token";
 pub(super) fn token(headers: &HeaderMap) -> Result<Cow<'_, str>, Refusal> {
     // Of two cookies of one name the last counts, as in Argo CD.
     let value = find(headers, NAME).ok_or(Refusal::NoCookie)?;
-    let Some((count, first)) = split_at(value, b':') else { return Ok(Cow::Borrowed(value)) };
+    let Some(colon) = memchr(b':', value.as_bytes()) else { return Ok(Cow::Borrowed(value)) };
+    let (count, first) = (&value[..colon], &value[colon + 1..]);
     if first.contains(':') {
         return Err(Refusal::NoCookie);
     }
@@ -24,7 +25,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Cow<'_, str>, Refusal> {
 
 /// A missing chunk counts as empty, which no signature survives.
 fn join<'a>(headers: &'a HeaderMap, count: i64, first: &'a str) -> Result<Cow<'a, str>, Refusal> {
-    let mut chunks = cookies(headers, |name| name.starts_with(NAME)).count();
+    let mut chunks = cookies(headers, |name| name.starts_with(NAME.as_bytes())).count();
     let mut token = first.to_owned();
     for i in 1..count {
         if chunks == 0 {
@@ -37,44 +38,48 @@ fn join<'a>(headers: &'a HeaderMap, count: i64, first: &'a str) -> Result<Cow<'a
 }
 
 fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    cookies(headers, |n| n == name).last().map(|(_, value)| value)
+    cookies(headers, |n| n == name.as_bytes()).last()
 }
 
-/// Cookies of some names. Those whose value is none are passed over.
-fn cookies(headers: &HeaderMap, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(text)
-        .flat_map(pairs)
-        .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
+/// The values of cookies of some names. What cannot be one is passed over, and takes no other cookie along: whatever
+/// else the browser sends may be written in any encoding.
+fn cookies(headers: &HeaderMap, is_wanted: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = &str> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| pairs(value.as_bytes()));
+    pairs
+        .filter_map(|pair| split_at(trim(pair), b'='))
         .filter(move |(name, _)| is_wanted(name))
-        .filter_map(|(name, value)| {
-            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-            memchr3(b'"', b'\\', b'\t', value.as_bytes()).is_none().then_some((name, value))
-        })
+        .filter_map(|(_, value)| text(value))
 }
 
 /// What stands between semicolons.
-fn pairs(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(bytes);
     std::iter::from_fn(move || {
-        let text = rest.take()?;
-        let Some((pair, after)) = split_at(text, b';') else { return Some(text) };
+        let bytes = rest.take()?;
+        let Some((pair, after)) = split_at(bytes, b';') else { return Some(bytes) };
         rest = Some(after);
         Some(pair)
     })
 }
 
-/// [`str::split_once`] at an ASCII character, for a text that is long: it pays to look for it well.
-fn split_at(text: &str, at: u8) -> Option<(&str, &str)> {
-    let i = memchr(at, text.as_bytes())?;
-    Some((&text[..i], &text[i + 1..]))
+/// It pays to look well: a token is long.
+fn split_at(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let i = memchr(at, bytes)?;
+    Some((&bytes[..i], &bytes[i + 1..]))
 }
 
-/// What [`HeaderValue::to_str`] says, faster: a header's value holds no control character but the tab.
-fn text(value: &HeaderValue) -> Option<&str> {
-    std::str::from_utf8(value.as_bytes()).ok().filter(|text| text.is_ascii())
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// A cookie's value, which may stand in quotes. A header's value holds no control character but the tab.
+fn text(value: &[u8]) -> Option<&str> {
+    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    let is_valid = value.is_ascii() && memchr3(b'"', b'\\', b'\t', value).is_none();
+    std::str::from_utf8(value).ok().filter(|_| is_valid)
 }
 
 #[cfg(test)]

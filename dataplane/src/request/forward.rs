@@ -11,20 +11,38 @@ use http::{Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use tracing::debug;
 
-use super::{Target, path, rewrite};
+use super::client::Forwarded;
+use super::{Authenticated, Exchange, Target, path, rewrite};
 use crate::Refusal;
 use crate::body::RequestBody;
-use crate::extension::{AtService, Service};
+use crate::extension::{AtService, Service, ServiceSettings};
 use crate::pool::{self, Lease, Sender};
 use crate::server::Worker;
 
-/// A request that is rewritten but for what differs from service to service.
+/// A caller's request, from which those are made that its services get.
 pub(super) struct Outgoing<'a> {
-    pub(super) head: &'a mut Parts,
-    pub(super) body: RequestBody,
+    pub(super) head: &'a Parts,
     /// What follows the extension's name in the path.
     pub(super) rest: &'a str,
-    pub(super) only_http1: bool,
+    pub(super) target: &'a Target,
+    pub(super) caller: &'a Authenticated,
+    pub(super) forwarded: Forwarded,
+    pub(super) exchange: &'a Exchange,
+    pub(super) is_websocket: bool,
+}
+
+impl Outgoing<'_> {
+    fn to(&self, service: &ServiceSettings, body: RequestBody) -> Result<Request<RequestBody>, Refusal> {
+        let mut headers =
+            rewrite::request(&self.head.headers, self.target, self.caller, &self.forwarded, self.is_websocket);
+        self.exchange.carry_trace(&mut headers);
+        rewrite::for_service(&mut headers, service);
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = path::at_backend(&service.address.path, self.rest)?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
 }
 
 type Answer = (Response<Incoming>, Lease, AtService);
@@ -33,13 +51,13 @@ type Answer = (Response<Incoming>, Lease, AtService);
 pub(super) async fn within(
     limit: Option<Duration>,
     worker: &Arc<Worker>,
-    target: &Target,
-    outgoing: Outgoing<'_>,
+    outgoing: &Outgoing<'_>,
+    body: RequestBody,
 ) -> Result<Answer, Refusal> {
     match limit {
-        None => forward(worker, target, outgoing).await,
+        None => forward(worker, outgoing, body).await,
         Some(limit) => {
-            let answer = tokio::time::timeout(limit, forward(worker, target, outgoing));
+            let answer = tokio::time::timeout(limit, forward(worker, outgoing, body));
             answer.await.unwrap_or(Err(Refusal::BackendTimeout))
         }
     }
@@ -47,34 +65,30 @@ pub(super) async fn within(
 
 /// A backend may close a kept connection at the very moment in which it is used again. A request that was not
 /// sent, and one that may be sent twice and has no body, then goes over another connection; any other fails.
-async fn forward(worker: &Arc<Worker>, target: &Target, outgoing: Outgoing<'_>) -> Result<Answer, Refusal> {
-    let Outgoing { head, body, rest, only_http1 } = outgoing;
+async fn forward(worker: &Arc<Worker>, outgoing: &Outgoing<'_>, body: RequestBody) -> Result<Answer, Refusal> {
     let too_large = body.limit_exceeded();
-    let (at, mut sender, mut is_kept) = connection(worker, &target.services, only_http1).await?;
+    let only_http1 = outgoing.is_websocket;
+    let (at, mut sender, mut is_kept) = connection(worker, &outgoing.target.services, only_http1).await?;
     let service = at.service().clone();
-    let mut request = Request::new(body);
-    *request.method_mut() = std::mem::take(&mut head.method);
-    *request.uri_mut() = path::at_backend(&service.settings.address.path, rest)?;
-    *request.headers_mut() = std::mem::take(&mut head.headers);
-    rewrite::for_service(request.headers_mut(), &service.settings);
+    let mut request = outgoing.to(&service.settings, body)?;
+    let is_repeatable = is_repeatable(&request);
     loop {
-        let repeatable = if is_kept { repeatable_head(&request) } else { None };
         sender.prepare(&service.settings.address, &mut request);
-        let kept = match (sender.send(request).await, repeatable) {
-            (Ok(response), _) => return Ok((response, Lease::new(worker, &service, sender), at)),
-            (Err((_, Some(unsent))), _) if is_kept => {
+        let kept = match sender.send(request).await {
+            Ok(response) => return Ok((response, Lease::new(worker, &service, sender), at)),
+            Err((_, Some(unsent))) if is_kept => {
                 request = unsent;
                 worker.pools.take(&service, only_http1)
             }
-            (Err((error, _)), Some(head)) => {
+            Err((error, _)) if is_kept && is_repeatable => {
                 debug!(%error, "a kept connection broke; the request is sent again over a new one");
-                request = Request::from_parts(head, RequestBody::Empty);
+                request = outgoing.to(&service.settings, RequestBody::Empty)?;
                 None
             }
-            _ if too_large.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => {
+            Err(_) if too_large.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => {
                 return Err(Refusal::BodyTooLarge);
             }
-            (Err((error, _)), None) => return Err(Refusal::BackendFailed(describe(&error))),
+            Err((error, _)) => return Err(Refusal::BackendFailed(describe(&error))),
         };
         is_kept = kept.is_some();
         sender = match kept {
@@ -128,17 +142,9 @@ fn candidates(services: &[Arc<Service>]) -> Cow<'_, [Arc<Service>]> {
     Cow::Owned(candidates)
 }
 
-fn repeatable_head(request: &Request<RequestBody>) -> Option<Parts> {
-    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    if !safe || !request.body().is_end_stream() {
-        return None;
-    }
-    let (mut head, ()) = Request::new(()).into_parts();
-    head.method = request.method().clone();
-    head.uri = request.uri().clone();
-    head.version = request.version();
-    head.headers = request.headers().clone();
-    Some(head)
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        && request.body().is_end_stream()
 }
 
 fn describe(error: &hyper::Error) -> String {

@@ -179,15 +179,17 @@ async fn proxy(
     let limits = &target.extension.settings.limits;
     exchange.enter(&target.extension)?;
     let upgrade = Upgrade::requested(head);
-    let forwarded = Forwarded::read(peer, &head.headers, client::host(head));
-    rewrite::request(&mut head.headers, &target, &caller, forwarded, upgrade.is_some());
-    exchange.carry_trace(&mut head.headers);
     let body = RequestBody::within(body, limits.max_request_body_bytes)?;
-
-    let asked = std::mem::take(&mut head.uri);
-    let rest = &raw_path(&asked)[rest_at..];
-    let outgoing = Outgoing { head, body, rest, only_http1: upgrade.is_some() };
-    let (mut response, lease, at) = forward::within(limits.request_timeout, worker, &target, outgoing).await?;
+    let outgoing = Outgoing {
+        head,
+        rest: &raw_path(&head.uri)[rest_at..],
+        target: &target,
+        caller: &caller,
+        forwarded: Forwarded::read(peer, &head.headers, client::host(head)),
+        exchange,
+        is_websocket: upgrade.is_some(),
+    };
+    let (mut response, lease, at) = forward::within(limits.request_timeout, worker, &outgoing, body).await?;
     exchange.is_at(at);
     let ask = Ask { caller, target: target.clone() };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -1,5 +1,6 @@
 //! What of a message's headers reaches the other side.
 
+use hashbrown::HashSet;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 
@@ -7,38 +8,36 @@ use super::client::Forwarded;
 use super::{Authenticated, Target};
 use crate::extension::ServiceSettings;
 
-/// Makes a caller's headers those that the backend gets. The order matters: first everything goes that belongs to
-/// the connection or that only the proxy may say, then the proxy says it, so that no header of the caller's,
-/// `Connection` included, can take any of it away.
+/// A caller's headers as a backend gets them. Whatever belongs to the connection or only the proxy may say is left
+/// out, and then the proxy says it, so that no header of the caller's, `Connection` included, can take any of it away.
 pub(super) fn request(
-    headers: &mut HeaderMap,
+    headers: &HeaderMap,
     target: &Target,
     caller: &Authenticated,
-    forwarded: Forwarded,
+    forwarded: &Forwarded,
     is_websocket: bool,
-) {
-    let accepts_trailers = headers.get_all(TE).iter().any(|value| mentions(value, "trailers"));
-    remove_named_by_connection(headers);
-    // What is said anyway needs no removal first.
-    let is_said = |name: &HeaderName| target.headers(caller).any(|(said, _)| said == name);
-    remove_all(headers, |name| {
+) -> HeaderMap {
+    let named = named_by_connection(headers);
+    let is_passed_on = |name: &HeaderName| {
         let text = name.as_str();
-        is_hop_by_hop(text) || is_for_the_proxy(text) || (is_reserved(text) && !is_said(name))
-    });
-
-    // Once for all of them.
-    headers.reserve(target.headers(caller).count() + 4);
-    if accepts_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        !is_hop_by_hop(text) && !is_for_the_proxy(text) && !is_reserved(text) && !named.contains(name)
+    };
+    let mut sent = HeaderMap::with_capacity(headers.len() + target.headers(caller).count() + 5);
+    for (name, value) in headers.iter().filter(|(name, _)| is_passed_on(name)) {
+        sent.append(name.clone(), value.clone());
+    }
+    if headers.get_all(TE).iter().any(|value| mentions(value, "trailers")) {
+        sent.insert(TE, HeaderValue::from_static("trailers"));
     }
     if is_websocket {
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        sent.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        sent.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    forwarded.write(headers);
+    forwarded.write(&mut sent);
     for (name, value) in target.headers(caller) {
-        headers.insert(name.clone(), value.clone());
+        sent.insert(name.clone(), value.clone());
     }
+    sent
 }
 
 /// Makes them those that one of its services gets.
@@ -50,8 +49,12 @@ pub(super) fn for_service(headers: &mut HeaderMap, service: &ServiceSettings) {
 
 /// Makes a backend's headers those that the caller gets.
 pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
-    remove_named_by_connection(headers);
-    remove_all(headers, |name| is_hop_by_hop(name.as_str()));
+    let named = named_by_connection(headers);
+    let unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || named.contains(*name)).cloned().collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
     if status == StatusCode::NOT_MODIFIED {
         // About a body that is not there (RFC 9110, 15.4.5); Go's server leaves them out as well.
         headers.remove(CONTENT_TYPE);
@@ -59,32 +62,19 @@ pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
     }
 }
 
-fn remove_named_by_connection(headers: &mut HeaderMap) {
-    let mut values = headers.get_all(CONNECTION).iter().filter(|value| !names_no_header(value.as_bytes())).peekable();
-    if values.peek().is_none() {
-        return;
-    }
-    let named: Vec<HeaderName> = values
+/// What belongs to the connection because `Connection` says so.
+fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter(|value| !names_no_header(value.as_bytes()));
+    values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
+        .collect()
 }
 
 /// The most frequent values of `Connection` name no header, or one that goes anyway.
 fn names_no_header(connection: &[u8]) -> bool {
     [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|usual| connection.eq_ignore_ascii_case(usual))
-}
-
-/// Looks at each name once, which is cheaper than to ask for each that might be there.
-fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
-    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
-    for name in unwanted {
-        headers.remove(name);
-    }
 }
 
 fn is_hop_by_hop(name: &str) -> bool {

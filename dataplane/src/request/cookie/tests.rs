@@ -1,9 +1,11 @@
+use http::HeaderValue;
+
 use super::*;
 
 fn of(cookies: &[&str]) -> Result<String, Refusal> {
     let mut headers = HeaderMap::new();
     for cookie in cookies {
-        headers.append(COOKIE, cookie.parse().unwrap());
+        headers.append(COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
     }
     token(&headers).map(Cow::into_owned)
 }
@@ -14,6 +16,13 @@ fn whole_quoted_and_among_others() {
     assert_eq!(of(&["a=1; argocd.token=\"abc\"; b=2"]).unwrap(), "abc");
     assert_eq!(of(&["a=1", "argocd.token=x", "argocd.token=abc"]).unwrap(), "abc");
     assert_eq!(of(&["argocd.token="]).unwrap(), "");
+}
+
+#[test]
+fn beside_cookies_that_are_not_ascii() {
+    assert_eq!(of(&["name=Jos\u{e9}; argocd.token=abc; caf\u{e9}=1"]).unwrap(), "abc");
+    assert_eq!(of(&["argocd.token=abc; argocd.token=d\u{e9}f"]).unwrap(), "abc");
+    assert_eq!(of(&["argocd.token=\u{e9}"]), Err(Refusal::NoCookie));
 }
 
 #[test]
