@@ -36,6 +36,9 @@ use pulse::Pulse;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Tasks that run before it is looked again who has sent something. More than tokio's 61: they are short, and to look
+/// costs as much as some of them.
+const TASKS_IN_A_ROW: u32 = 128;
 
 pub struct ServerOptions {
     pub listener: StdListener,
@@ -225,7 +228,7 @@ impl Server {
 
 /// A thread with a runtime of its own.
 fn thread(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_IN_A_ROW).build()?;
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         runtime.block_on(task);
         // A lookup that hangs in the system's resolver must not keep the process.

@@ -48,7 +48,8 @@ impl Lane {
     }
 }
 
-/// Samples of each lane, one for each round; a first round warms up.
+/// Samples of each lane, one for each round; a first round warms up. Each round begins with another lane: what the
+/// machine does from time to time would else hit the same one again and again.
 pub async fn rounds<const N: usize>(lanes: [Lane; N], rounds: usize) -> Result<[Samples; N]> {
     for lane in &lanes {
         let warm_up = match lane.pace {
@@ -58,9 +59,10 @@ pub async fn rounds<const N: usize>(lanes: [Lane; N], rounds: usize) -> Result<[
         Lane { pace: warm_up, ..lane.clone() }.measure().await?;
     }
     let mut samples = [const { Samples(Vec::new()) }; N];
-    for _ in 0..rounds {
-        for (lane, samples) in lanes.iter().zip(&mut samples) {
-            samples.0.push(lane.measure().await?);
+    for round in 0..rounds {
+        for turn in 0..N {
+            let i = (round + turn) % N;
+            samples[i].0.push(lanes[i].measure().await?);
         }
     }
     Ok(samples)

@@ -121,7 +121,7 @@ pub fn shown(samples: &Samples) -> String {
 }
 
 /// Callers and applications in an order in which no pair comes again for millions of requests.
-pub fn everybody(tokens: Vec<String>) -> Requests {
+fn everybody(tokens: Vec<String>) -> Requests {
     Arc::new(move |n, bytes| {
         let user = n % tokens.len();
         let application = (n * 7 + n / tokens.len()) % APPLICATIONS;

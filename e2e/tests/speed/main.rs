@@ -42,10 +42,10 @@ async fn requests_memory_and_hostile_policies_stay_within_wide_limits() {
     println!("{}", row.line());
     assert!(row.is_met, "{}", row.line());
 
-    for (name, is_regex, policy) in guard::policies() {
+    for case in guard::cases() {
         let world = arena::world(&arena.backend, &arena.sockets).await.unwrap();
         let program = arena::serve(&world).unwrap();
-        let met = guard::meet(&world, &program, is_regex, &policy).await.unwrap();
+        let (name, met) = (case.name, guard::meet(&world, &program, &case).await.unwrap());
         println!("{name}: reconcile {:?}, request {:?} (worst {:?})", met.reconcile, met.typical, met.worst);
         assert!(met.reconcile < Duration::from_secs(1), "{name}: a reconcile took {:?}", met.reconcile);
         assert!(met.typical < Duration::from_millis(10), "{name}: a request took {:?}", met.typical);
