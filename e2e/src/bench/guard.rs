@@ -1,4 +1,5 @@
-//! Policies that nobody should write, and callers in more groups than anybody should be: they may cost their author an answer, and nobody any time.
+//! Policies that nobody should write, and callers in more groups than anybody should be: they may cost their author an
+//! answer, and nobody any time.
 
 use std::sync::Arc;
 use std::time::Duration;
