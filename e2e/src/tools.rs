@@ -79,7 +79,7 @@ pub fn node_kubernetes() -> Result<&'static Path> {
 pub fn node() -> Result<&'static Path> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     once(&FOLDER, || {
-        system("pkg-config")?;
+        library("libseccomp")?;
         build(&NODE)
     })
 }
@@ -127,6 +127,13 @@ fn build(set: &Set) -> Result<PathBuf> {
     }
     std::fs::write(stamp, modules)?;
     Ok(folder)
+}
+
+/// A library of the system, to build against.
+fn library(name: &str) -> Result<()> {
+    let found = Command::new(system("pkg-config")?).args(["--exists", name]).status()?;
+    ensure!(found.success(), "{name} is needed and missing: apt-get install {name}-dev");
+    Ok(())
 }
 
 /// A program of the system, out of the package of its name.
