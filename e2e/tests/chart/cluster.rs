@@ -40,6 +40,19 @@ fn state(node: &Node) -> String {
     )
 }
 
+/// The running pod that leads, once it is another one than this.
+async fn leader_but(node: &Node, another: &str) -> String {
+    let holder = || {
+        let path = "-o=jsonpath={.spec.holderIdentity}";
+        node.api.kubectl(&["-n", "argocd", "get", "lease", "argocd-extension-proxy", path])
+    };
+    let leads = |name: &str| name != another && pods(node).iter().any(|pod| pod == name);
+    wait::within(PATIENCE, "another pod leads", || async { Ok(leads(&holder()?)) })
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", state(node)));
+    holder().unwrap()
+}
+
 fn pods(node: &Node) -> Vec<String> {
     let names = "-o=jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}";
     let selector = format!("-l=app.kubernetes.io/instance={RELEASE}");
@@ -118,17 +131,10 @@ async fn serves() {
         .kubectl(&["-n", "argocd", "rollout", "status", &format!("deployment/{}", deployment()), "--timeout=120s"])
         .unwrap();
     install(&node, "upgrade", &["--set", "logLevel=debug,metrics.dashboard.enabled=true,networkPolicy.create=true"]);
-    let holder = "-o=jsonpath={.spec.holderIdentity}";
-    let leader = node.api.kubectl(&["-n", "argocd", "get", "lease", "argocd-extension-proxy", holder]).unwrap();
-    assert!(pods(&node).contains(&leader), "{leader}");
+    // One that has left gives leadership up, so that for a moment nobody leads.
+    let leader = leader_but(&node, "").await;
     node.api.kubectl(&["-n", "argocd", "delete", "pod", &leader, "--wait=false"]).unwrap();
-    let another = || async {
-        let now = node.api.kubectl(&["-n", "argocd", "get", "lease", "argocd-extension-proxy", holder])?;
-        Ok(now != leader && pods(&node).contains(&now))
-    };
-    wait::within(PATIENCE, "another pod leads", another)
-        .await
-        .unwrap_or_else(|error| panic!("{error}\n{}", state(&node)));
+    leader_but(&node, &leader).await;
     node.api
         .kubectl(&["-n", "argocd", "rollout", "status", &format!("deployment/{}", deployment()), "--timeout=120s"])
         .unwrap();
