@@ -1,5 +1,6 @@
 //! The chart and the image in a real cluster with pods.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use e2e::cases;
@@ -42,15 +43,16 @@ fn state(node: &Node) -> String {
 
 /// The running pod that leads, once it is another one than this.
 async fn leader_but(node: &Node, another: &str) -> String {
-    let holder = || {
-        let path = "-o=jsonpath={.spec.holderIdentity}";
-        node.api.kubectl(&["-n", "argocd", "get", "lease", "argocd-extension-proxy", path])
+    let path = "-o=jsonpath={.spec.holderIdentity}";
+    let leader = RefCell::new(String::new());
+    let leads = || async {
+        let holder = node.api.kubectl(&["-n", "argocd", "get", "lease", "argocd-extension-proxy", path])?;
+        let leads = holder != another && pods(node).contains(&holder);
+        leader.replace(holder);
+        Ok(leads)
     };
-    let leads = |name: &str| name != another && pods(node).iter().any(|pod| pod == name);
-    wait::within(PATIENCE, "another pod leads", || async { Ok(leads(&holder()?)) })
-        .await
-        .unwrap_or_else(|error| panic!("{error}\n{}", state(node)));
-    holder().unwrap()
+    wait::within(PATIENCE, "another pod leads", leads).await.unwrap_or_else(|error| panic!("{error}\n{}", state(node)));
+    leader.into_inner()
 }
 
 fn pods(node: &Node) -> Vec<String> {
