@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 const NAMESPACE: &str = "argocd";
 
-fn api(client: &kube::Client, group: &str, kind: &str) -> Api<DynamicObject> {
+pub(crate) fn api(client: &kube::Client, group: &str, kind: &str) -> Api<DynamicObject> {
     let version = if group.is_empty() { "v1" } else { "v1alpha1" };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     Api::namespaced_with(client.clone(), NAMESPACE, &resource)
 }
 
-async fn merge(api: &Api<DynamicObject>, name: &str, patch: Value) {
+pub(crate) async fn merge(api: &Api<DynamicObject>, name: &str, patch: Value) {
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use e2e::client::{Connection, Request, begin, send};
@@ -6,7 +7,12 @@ use e2e::program::Program;
 use e2e::stage::Stage;
 use e2e::token::TokenSpec;
 use e2e::wait;
+use kube::api::{Api, DynamicObject};
+use serde_json::json;
 use tokio::io::AsyncReadExt;
+use tokio::task::JoinSet;
+
+use crate::edits::{api, merge};
 
 /// Whatever failed is asked again after at most ten seconds.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -150,4 +156,46 @@ async fn nothing_is_served_before_everything_has_been_read() {
     assert_eq!(send(program.admin, Request::get("/healthz")).await.unwrap().status, 200);
     stage.redis.restart().await.unwrap();
     wait::until("it serves", || async { Ok(call().await?.status == 200) }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_answer_knows_every_revoked_token() {
+    const STARTS: usize = 5;
+    let mut stage = Stage::start().await.unwrap();
+    let kubeconfig = stage.api.kubeconfig().display().to_string();
+    let token = TokenSpec::local().claim("jti", "revoked-1").mint(&stage.world.provider).unwrap();
+    let request = Request::signed_in("/extensions/httpbin/x", &token);
+    // Argo CD keeps much else there, so that it takes a while to read them all.
+    let much = "for i = 1, 50000 do redis.call('SET', 'app|' .. i, '') end";
+    stage.redis.command(&["EVAL", &format!("{much} return 1"), "0"]).await.unwrap();
+    for _ in 0..STARTS {
+        stage.redis.kill().unwrap();
+        let program = stage.launch(&kubeconfig, &["--log-level", "warn"]).unwrap();
+        program.wait_for_log("nothing is served without it").await.unwrap();
+        stage.redis.restart().await.unwrap();
+        // Objects and messages go on coming while the tokens are read.
+        let mut noise = JoinSet::new();
+        noise.spawn(keep_changing(api(&stage.api.client().await.unwrap(), "argoproj.io", "Application")));
+        (0..8).for_each(|_| drop(noise.spawn(keep_revoking(stage.redis.address))));
+        let mut connection = Connection::open(program.address).await.unwrap();
+        let began = Instant::now();
+        let first = loop {
+            let answer = connection.send(&request).await.unwrap();
+            if answer.status != 503 {
+                break answer;
+            }
+            assert!(began.elapsed() < RECOVERY, "nothing is served\n{}", program.log());
+        };
+        assert_eq!(first.status, 401, "{}", first.text());
+    }
+}
+
+async fn keep_changing(applications: Api<DynamicObject>) {
+    for i in 0.. {
+        merge(&applications, "guestbook", json!({"metadata": {"annotations": {"change": i.to_string()}}})).await;
+    }
+}
+
+async fn keep_revoking(redis: SocketAddr) {
+    while e2e::redis::command(redis, &["PUBLISH", "new-revoked-token", "another"]).await.is_ok() {}
 }

@@ -17,7 +17,7 @@ use redis::{
     RedisConnectionInfo, RedisError, ScanOptions, TlsCertificates, TlsMode,
 };
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::{LONGEST_PAUSE, pauses};
@@ -140,15 +140,14 @@ async fn session(options: &RedisOptions, revoked: &watch::Sender<Option<Revoked>
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let mut resync = interval(RESYNC);
+        // Before any news: one id alone would pass for all of them.
+        publish(revoked, read_all(&mut connection).await?);
+        outage.end();
+        let mut resync = interval_at(Instant::now() + RESYNC, RESYNC);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = resync.tick() => {
-                    let all = read_all(&mut connection).await?;
-                    publish(revoked, all);
-                    outage.end();
-                }
+                _ = resync.tick() => publish(revoked, read_all(&mut connection).await?),
                 message = news.next() => {
                     let message = message.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::ConnectionReset))?;
                     let id: String = message.get_payload()?;

@@ -146,10 +146,6 @@ impl Cluster {
                         // Ended with the process.
                         return;
                     }
-                    if let Some(revoked) = &*self.revocations.borrow_and_update() {
-                        self.inputs.revoked = revoked.clone();
-                        self.changes.lookups = true;
-                    }
                 }
             }
             self.publish();
@@ -345,7 +341,7 @@ impl Cluster {
 
     fn publish(&mut self) {
         self.follow_references();
-        if !self.follow_application_namespaces() || self.revocations.borrow().is_none() {
+        if !self.follow_application_namespaces() || !self.follow_revocations() {
             return;
         }
         if !self.is_published && !self.waiting.is_empty() {
@@ -396,6 +392,17 @@ impl Cluster {
         let unwanted = |scope: &&Scope| are_applications(scope) && !wanted.contains(scope);
         let unwanted: Vec<Scope> = self.watches.keys().filter(unwanted).cloned().collect();
         unwanted.iter().for_each(|scope| self.unwatch(scope));
+        true
+    }
+
+    /// Takes over what is revoked. Whether that is known.
+    fn follow_revocations(&mut self) -> bool {
+        let known = self.revocations.borrow_and_update();
+        let Some(revoked) = &*known else { return false };
+        if !Arc::ptr_eq(revoked, &self.inputs.revoked) {
+            self.inputs.revoked = revoked.clone();
+            self.changes.lookups = true;
+        }
         true
     }
 
