@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 
 use crate::Refusal;
-use crate::pool::Lease;
+use crate::pool::Sender;
 use crate::request::{Exchange, StreamGuard};
 
 const LINGER: Duration = Duration::from_secs(5);
@@ -40,7 +40,8 @@ pub(crate) enum Body {
 /// A backend's answer. Its connection goes back to the pool once the body has been read to its end.
 pub(crate) struct Proxied {
     pub(crate) incoming: Incoming,
-    pub(crate) lease: Option<Lease>,
+    /// Over which it comes.
+    pub(crate) connection: Option<Sender<RequestBody>>,
     pub(crate) exchange: Option<Exchange>,
     /// Ends the answer before its end.
     pub(crate) guard: StreamGuard,
@@ -58,10 +59,9 @@ impl Body {
 
 impl Proxied {
     fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        if let (Some(exchange), Some(connection)) = (self.exchange.take(), self.connection.take()) {
+            exchange.give_back(connection);
         }
-        self.exchange.take();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -80,15 +80,18 @@ impl Proxied {
                 if self.incoming.is_end_stream() {
                     self.finish();
                 }
-                is_stream && self.exchange.is_some()
+                is_stream
             }
             // A broken answer takes its connection with it.
             Poll::Ready(Some(Err(_))) => {
-                drop(self.lease.take());
+                drop(self.connection.take());
                 false
             }
         };
-        if is_stream && let Poll::Ready(refusal) = self.guard.poll_ended(cx) {
+        if is_stream
+            && let Some(exchange) = &self.exchange
+            && let Poll::Ready(refusal) = self.guard.poll_ended(cx, exchange.worker())
+        {
             return Poll::Ready(Some(Err(self.end(refusal))));
         }
         frame.map_err(BodyError::Connection)
@@ -96,7 +99,7 @@ impl Proxied {
 
     /// Ends the answer before its end.
     fn end(&mut self, refusal: Refusal) -> BodyError {
-        drop(self.lease.take());
+        drop(self.connection.take());
         if let Some(mut exchange) = self.exchange.take() {
             exchange.refused(&refusal);
         }

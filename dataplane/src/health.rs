@@ -234,7 +234,7 @@ async fn request(service: &Service, check: &HealthCheck) -> Result<(), String> {
         headers.insert(name.clone(), value.clone());
     }
     sender.prepare(&service.settings.address, &mut request);
-    let answer = sender.send(request).await.map_err(|(error, _)| failed(error.to_string()))?;
+    let answer = sender.send(request).await.map_err(|error| failed(error.into_error().to_string()))?;
     let status = answer.status();
     if status.is_success() || status.is_redirection() {
         Ok(())

@@ -34,9 +34,13 @@ pub(crate) struct Memo {
 
 /// What was decided for a caller who asked for an extension and an application.
 #[derive(Clone)]
-pub(crate) struct Decision {
-    pub(crate) asked: Option<Arc<OwnedApplicationRef>>,
-    pub(crate) outcome: Result<Arc<Target>, Refusal>,
+pub(crate) enum Decision {
+    /// With the application that was asked for.
+    Permitted(Arc<Target>),
+    Refused {
+        asked: Option<Arc<OwnedApplicationRef>>,
+        why: Refusal,
+    },
 }
 
 /// What a decision is about: the very objects, since one that has changed is another one.

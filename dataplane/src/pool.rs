@@ -13,12 +13,13 @@ use http::uri::{Authority, Parts, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tracing::debug;
 
 use crate::Refusal;
@@ -90,18 +91,14 @@ impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + U
     }
 
     /// The answer's head. A request that was not sent comes back with the error.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         request: Request<B>,
-    ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<B>>)> {
-        let sent = match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender, _) => sender.try_send_request(request).await,
-        };
-        sent.map_err(|mut error| {
-            let unsent = error.take_message();
-            (error.into_error(), unsent)
-        })
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> {
+        match self {
+            Self::Http1(sender) => Either::Left(sender.try_send_request(request)),
+            Self::Http2(sender, _) => Either::Right(sender.try_send_request(request)),
+        }
     }
 }
 
@@ -129,11 +126,11 @@ impl Pools {
         None
     }
 
-    fn put(&self, service: &Arc<Service>, sender: http1::SendRequest<RequestBody>) {
-        if sender.is_closed() {
-            return;
-        }
-        if service.settings.connection.max_idle == 0 {
+    /// Keeps a connection whose answer has been read.
+    pub(crate) fn put(&self, service: &Arc<Service>, sender: Sender<RequestBody>) {
+        // One of HTTP/2 is kept already.
+        let Sender::Http1(sender) = sender else { return };
+        if sender.is_closed() || service.settings.connection.max_idle == 0 {
             return;
         }
         service.idle_connections.fetch_add(1, Ordering::Relaxed);
@@ -201,25 +198,6 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.service.idle_connections.fetch_sub(self.idle.len(), Ordering::Relaxed);
-    }
-}
-
-/// A connection whose answer is being read.
-pub(crate) struct Lease {
-    worker: Arc<Worker>,
-    service: Arc<Service>,
-    sender: Sender<RequestBody>,
-}
-
-impl Lease {
-    pub(crate) fn new(worker: &Arc<Worker>, service: &Arc<Service>, sender: Sender<RequestBody>) -> Self {
-        Self { worker: worker.clone(), service: service.clone(), sender }
-    }
-
-    pub(crate) fn give_back(self) {
-        if let Sender::Http1(sender) = self.sender {
-            self.worker.pools.put(&self.service, sender);
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! cheaper to copy a few bytes than to gather them from two places.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -28,12 +29,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SmallWrites<S> {
         if parts.iter().map(|part| part.len()).sum::<usize>() > SMALL {
             return stream.poll_write_vectored(cx, parts);
         }
-        let (mut whole, mut length) = ([0; SMALL], 0);
-        for part in parts {
-            whole[length..length + part.len()].copy_from_slice(part);
-            length += part.len();
-        }
-        stream.poll_write(cx, &whole[..length])
+        let mut whole = [MaybeUninit::uninit(); SMALL];
+        let mut whole = ReadBuf::uninit(&mut whole);
+        parts.iter().for_each(|part| whole.put_slice(part));
+        stream.poll_write(cx, whole.filled())
     }
 
     fn is_write_vectored(&self) -> bool {

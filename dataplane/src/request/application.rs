@@ -1,6 +1,7 @@
 //! The headers in which a caller names the application that it speaks of.
 
 use http::{HeaderMap, HeaderName};
+use memchr::memchr_iter;
 
 use crate::Refusal;
 use crate::refusal::HeaderError;
@@ -61,6 +62,10 @@ impl<'a> ApplicationRef<'a> {
 }
 
 impl OwnedApplicationRef {
+    pub(super) fn is(&self, other: ApplicationRef<'_>) -> bool {
+        self.application == other.application && self.project == other.project
+    }
+
     pub(super) fn borrow(&self) -> ApplicationRef<'_> {
         let (namespace, name) = self.application.split_once(':').unwrap_or_default();
         ApplicationRef { application: &self.application, namespace, name, project: &self.project }
@@ -68,8 +73,11 @@ impl OwnedApplicationRef {
 }
 
 fn split(application: &str) -> Result<(&str, &str), HeaderError> {
-    let (namespace, name) = application.split_once(':').ok_or(HeaderError::Format)?;
-    if name.contains(':') { Err(HeaderError::Format) } else { Ok((namespace, name)) }
+    let mut colons = memchr_iter(b':', application.as_bytes());
+    match (colons.next(), colons.next()) {
+        (Some(colon), None) => Ok((&application[..colon], &application[colon + 1..])),
+        _ => Err(HeaderError::Format),
+    }
 }
 
 fn single<'a>(

@@ -82,19 +82,37 @@ pub(super) fn authorize(
         return decide_about(snapshot, caller, extension, asked, application).map(Arc::new);
     };
     if let Some(decision) = worker.memo.lock().decision(caller.id(), known, application)
-        && decision.asked.as_ref().map(|before| before.borrow()) == asked
+        && decision.is_about(asked)
     {
-        return decision.outcome;
+        return decision.outcome();
     }
     let outcome = decide_about(snapshot, caller, extension, asked, application).map(Arc::new);
-    worker.memo.lock().decided(snapshot, caller.id(), known, application, || Decision {
-        asked: match &outcome {
-            Ok(target) => target.application.clone(),
-            Err(_) => asked.map(|asked| Arc::new(asked.to_owned())),
-        },
-        outcome: outcome.clone(),
+    worker.memo.lock().decided(snapshot, caller.id(), known, application, || match &outcome {
+        Ok(target) => Decision::Permitted(target.clone()),
+        Err(why) => Decision::Refused { asked: asked.map(|asked| Arc::new(asked.to_owned())), why: why.clone() },
     });
     outcome
+}
+
+impl Decision {
+    /// Whether the application was asked for by these names.
+    fn is_about(&self, asked: Option<ApplicationRef<'_>>) -> bool {
+        let before = match self {
+            Self::Permitted(target) => &target.application,
+            Self::Refused { asked, .. } => asked,
+        };
+        match (before, asked) {
+            (Some(before), Some(asked)) => before.is(asked),
+            (before, asked) => before.is_none() && asked.is_none(),
+        }
+    }
+
+    fn outcome(self) -> Result<Arc<Target>, Refusal> {
+        match self {
+            Self::Permitted(target) => Ok(target),
+            Self::Refused { why, .. } => Err(why),
+        }
+    }
 }
 
 /// A global extension that the caller may use without an application. Only [`check_global`] makes one.

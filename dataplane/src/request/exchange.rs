@@ -10,12 +10,14 @@ use opentelemetry::trace::{Span, Status};
 use opentelemetry::{KeyValue, StringValue};
 use tracing::{debug, info, warn};
 
-use super::Authenticated;
 use super::application::OwnedApplicationRef;
 use super::client::Peer;
+use super::{Authenticated, Target};
 use crate::Refusal;
 use crate::access_log::Line;
-use crate::extension::{AtService, Entered, Extension};
+use crate::body::RequestBody;
+use crate::extension::{AtService, Entered};
+use crate::pool::Sender;
 use crate::server::Worker;
 
 /// Tells of itself when it is dropped.
@@ -26,7 +28,8 @@ pub(crate) struct Exchange {
     /// The extension's name as the path has it.
     pub(super) name: Option<Arc<str>>,
     pub(super) user: Option<Authenticated>,
-    pub(super) application: Option<Arc<OwnedApplicationRef>>,
+    /// The application that it was refused for.
+    pub(super) refused_application: Option<OwnedApplicationRef>,
     served: Option<Served>,
     status: Option<StatusCode>,
     check: Option<&'static str>,
@@ -36,7 +39,7 @@ pub(crate) struct Exchange {
 
 /// What it takes at the extension.
 struct Served {
-    extension: Arc<Extension>,
+    target: Arc<Target>,
     _entered: Entered,
     at: Option<AtService>,
 }
@@ -70,7 +73,7 @@ impl Exchange {
             client,
             name: None,
             user: None,
-            application: None,
+            refused_application: None,
             served: None,
             status: None,
             check: None,
@@ -80,9 +83,12 @@ impl Exchange {
     }
 
     /// From here on it counts as a request to the extension.
-    pub(super) fn enter(&mut self, extension: &Arc<Extension>) -> Result<(), Refusal> {
-        let entered = extension.enter(self.worker.common.most_open).ok_or(Refusal::TooManyRequests)?;
-        self.served = Some(Served { extension: extension.clone(), _entered: entered, at: None });
+    pub(super) fn enter(&mut self, target: &Arc<Target>) -> Result<(), Refusal> {
+        let Some(entered) = target.extension.enter(self.worker.common.most_open) else {
+            self.refused_application = target.application.as_deref().cloned();
+            return Err(Refusal::TooManyRequests);
+        };
+        self.served = Some(Served { target: target.clone(), _entered: entered, at: None });
         Ok(())
     }
 
@@ -92,15 +98,27 @@ impl Exchange {
         }
     }
 
-    pub(super) fn worker(&self) -> &Arc<Worker> {
+    pub(crate) fn worker(&self) -> &Arc<Worker> {
         &self.worker
+    }
+
+    /// The connection over which the answer came is free again.
+    pub(crate) fn give_back(&self, connection: Sender<RequestBody>) {
+        if let Some(at) = self.served.as_ref().and_then(|served| served.at.as_ref()) {
+            self.worker.pools.put(at.service(), connection);
+        }
+    }
+
+    fn application(&self) -> Option<&OwnedApplicationRef> {
+        let served = self.served.as_ref().and_then(|served| served.target.application.as_deref());
+        served.or(self.refused_application.as_ref())
     }
 
     /// The status that the caller gets.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         if let Some(served) = &self.served {
-            self.worker.metrics.count_request(&served.extension, status);
+            self.worker.metrics.count_request(&served.target.extension, status);
         }
     }
 
@@ -120,7 +138,7 @@ impl Exchange {
         let extension = self.name.as_deref().unwrap_or_default();
         let user = self.user.as_ref().map(Authenticated::username).unwrap_or_default();
         let (application, project) =
-            self.application.as_ref().map(|a| (a.application.as_str(), a.project.as_str())).unwrap_or_default();
+            self.application().map(|a| (a.application.as_str(), a.project.as_str())).unwrap_or_default();
         let (check, client) = (refusal.label(), self.client.to_str().unwrap_or_default());
         match refusal {
             Refusal::BackendUnreachable(_) | Refusal::BackendTimeout | Refusal::BackendFailed(_) => {
@@ -146,7 +164,7 @@ impl Exchange {
 
     fn end_span(&self, mut span: BoxedSpan, method: &Method) {
         if let Some(served) = &self.served {
-            let route = format!("/extensions/{}/", served.extension.settings.name);
+            let route = format!("/extensions/{}/", served.target.extension.settings.name);
             span.update_name(format!("{method} {route}"));
             span.set_attribute(KeyValue::new("http.route", route));
             if let Some(at) = &served.at {
@@ -159,7 +177,7 @@ impl Exchange {
         if let Some(user) = &self.user {
             span.set_attribute(KeyValue::new("enduser.id", text(user.username())));
         }
-        if let Some(application) = &self.application {
+        if let Some(application) = self.application() {
             span.set_attribute(KeyValue::new("argocd.application", text(&application.application)));
             span.set_attribute(KeyValue::new("argocd.project", text(&application.project)));
         }
@@ -180,7 +198,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         if let Some(served) = &self.served {
-            self.worker.metrics.observe_duration(&served.extension, took);
+            self.worker.metrics.observe_duration(&served.target.extension, took);
         }
         let Some(mut told) = self.told.take() else { return };
         let trace = told.span.as_ref().map(|span| span.span_context().trace_id().to_string());
@@ -200,8 +218,8 @@ impl Drop for Exchange {
             duration: took,
             bytes: self.sent,
             extension: self.name.as_deref(),
-            application: self.application.as_ref().map(|a| a.application.as_str()),
-            project: self.application.as_ref().map(|a| a.project.as_str()),
+            application: self.application().map(|a| a.application.as_str()),
+            project: self.application().map(|a| a.project.as_str()),
             user: self.user.as_ref().map(Authenticated::username),
             backend: at.map(|at| at.service().settings.address.url()),
             trace,

@@ -16,7 +16,7 @@ use super::{Authenticated, Exchange, Target, path, rewrite};
 use crate::Refusal;
 use crate::body::RequestBody;
 use crate::extension::{AtService, Service, ServiceSettings};
-use crate::pool::{self, Lease, Sender};
+use crate::pool::{self, Sender};
 use crate::server::Worker;
 
 /// A caller's request, from which those are made that its services get.
@@ -45,7 +45,8 @@ impl Outgoing<'_> {
     }
 }
 
-type Answer = (Response<Incoming>, Lease, AtService);
+/// With the connection over which it comes.
+type Answer = (Response<Incoming>, Sender<RequestBody>, AtService);
 
 /// [`forward`], within a time limit.
 pub(super) async fn within(
@@ -69,31 +70,35 @@ async fn forward(worker: &Arc<Worker>, outgoing: &Outgoing<'_>, body: RequestBod
     let too_large = body.limit_exceeded();
     let only_http1 = outgoing.is_websocket;
     let (at, mut sender, mut is_kept) = connection(worker, &outgoing.target.services, only_http1).await?;
-    let service = at.service().clone();
+    let service = at.service();
     let mut request = outgoing.to(&service.settings, body)?;
     let is_repeatable = is_repeatable(&request);
     loop {
         sender.prepare(&service.settings.address, &mut request);
-        let kept = match sender.send(request).await {
-            Ok(response) => return Ok((response, Lease::new(worker, &service, sender), at)),
-            Err((_, Some(unsent))) if is_kept => {
+        let mut failure = match sender.send(request).await {
+            Ok(response) => return Ok((response, sender, at)),
+            Err(failure) => failure,
+        };
+        let (unsent, error) = (failure.take_message(), failure.into_error());
+        let kept = match unsent {
+            Some(unsent) if is_kept => {
                 request = unsent;
-                worker.pools.take(&service, only_http1)
+                worker.pools.take(service, only_http1)
             }
-            Err((error, _)) if is_kept && is_repeatable => {
+            _ if is_kept && is_repeatable => {
                 debug!(%error, "a kept connection broke; the request is sent again over a new one");
                 request = outgoing.to(&service.settings, RequestBody::Empty)?;
                 None
             }
-            Err(_) if too_large.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => {
+            _ if too_large.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => {
                 return Err(Refusal::BodyTooLarge);
             }
-            Err((error, _)) => return Err(Refusal::BackendFailed(describe(&error))),
+            _ => return Err(Refusal::BackendFailed(describe(&error))),
         };
         is_kept = kept.is_some();
         sender = match kept {
             Some(kept) => kept,
-            None => pool::open(worker, &service, only_http1).await?,
+            None => pool::open(worker, service, only_http1).await?,
         };
     }
 }

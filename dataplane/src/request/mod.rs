@@ -31,7 +31,7 @@ use hyper::body::Incoming;
 use crate::Refusal;
 use crate::body::{Body, Proxied, RequestBody};
 use crate::extension::Scope;
-use crate::pool::Lease;
+use crate::pool::Sender;
 use crate::server::Worker;
 use crate::snapshot::Snapshot;
 use application::ApplicationRef;
@@ -76,7 +76,7 @@ pub(crate) async fn handle(
 /// What a request came to.
 enum Answer {
     Redirect(Response<Body>),
-    Backend { response: Response<Incoming>, lease: Lease, guard: StreamGuard },
+    Backend { response: Response<Incoming>, connection: Sender<RequestBody>, guard: StreamGuard },
     WebSocket { response: Response<Body>, tunnel: Tunnel },
 }
 
@@ -88,11 +88,10 @@ impl Answer {
                 exchange.answered(response.status());
                 response
             }
-            Self::Backend { response, lease, guard } => {
+            Self::Backend { response, connection, guard } => {
                 exchange.answered(response.status());
-                response.map(|incoming| {
-                    Body::Proxied(Box::new(Proxied { incoming, lease: Some(lease), exchange: Some(exchange), guard }))
-                })
+                let (connection, exchange) = (Some(connection), Some(exchange));
+                response.map(|incoming| Body::Proxied(Box::new(Proxied { incoming, connection, exchange, guard })))
             }
             Self::WebSocket { response, tunnel } => {
                 exchange.answered(response.status());
@@ -158,12 +157,9 @@ async fn permit(
         Scope::Global if !ApplicationRef::is_named(headers) => None,
         _ => Some(ApplicationRef::read(headers)?),
     };
-    let target = authorize::authorize(worker, snapshot, &caller, &path.name, application);
-    exchange.application = match &target {
-        Ok(target) => target.application.clone(),
-        Err(_) => application.map(|application| Arc::new(application.to_owned())),
-    };
-    Ok(Permitted { caller, target: target?, rest_at: raw_path.len() - path.rest().len() })
+    let target = authorize::authorize(worker, snapshot, &caller, &path.name, application)
+        .inspect_err(|_| exchange.refused_application = application.map(ApplicationRef::to_owned))?;
+    Ok(Permitted { caller, target, rest_at: raw_path.len() - path.rest().len() })
 }
 
 /// Rewrites the request and hands it to the backend.
@@ -177,7 +173,8 @@ async fn proxy(
 ) -> Result<Answer, Refusal> {
     let Permitted { caller, target, rest_at } = permitted;
     let limits = &target.extension.settings.limits;
-    exchange.enter(&target.extension)?;
+    let idle_timeout = limits.stream_idle_timeout;
+    exchange.enter(&target)?;
     let upgrade = Upgrade::requested(head);
     let body = RequestBody::within(body, limits.max_request_body_bytes)?;
     let outgoing = Outgoing {
@@ -189,17 +186,17 @@ async fn proxy(
         exchange,
         is_websocket: upgrade.is_some(),
     };
-    let (mut response, lease, at) = forward::within(limits.request_timeout, worker, &outgoing, body).await?;
+    let (mut response, connection, at) = forward::within(limits.request_timeout, worker, &outgoing, body).await?;
     exchange.is_at(at);
-    let ask = Ask { caller, target: target.clone() };
+    let ask = Ask { caller, target };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let (response, tunnel) = upgrade::accept(upgrade, response, ask, limits.stream_idle_timeout)?;
+        let (response, tunnel) = upgrade::accept(upgrade, response, ask, idle_timeout)?;
         return Ok(Answer::WebSocket { response, tunnel });
     }
     rewrite::response(response.status(), response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
-    let guard = StreamGuard::new(worker.clone(), ask, limits.stream_idle_timeout);
-    Ok(Answer::Backend { response, lease, guard })
+    let guard = StreamGuard::new(ask, idle_timeout);
+    Ok(Answer::Backend { response, connection, guard })
 }
 
 /// What Go's request multiplexer answers to a path that is not clean.

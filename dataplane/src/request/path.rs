@@ -28,8 +28,7 @@ impl<'a> ExtensionPath<'a> {
             strip_prefix(root, path_and_query).and_then(|path| path.strip_prefix('/')).ok_or(Refusal::NoSuchPath)?;
         let (name, rest) = below.split_at(memchr2(b'/', b'?', below.as_bytes()).unwrap_or(below.len()));
         let path = &rest[..memchr(b'?', rest.as_bytes()).unwrap_or(rest.len())];
-        check_escapes(name)?;
-        check_escapes(path)?;
+        check_escapes(&below[..name.len() + path.len()])?;
         if climbs(path) {
             return Err(Refusal::Path("an encoded dot segment is not allowed"));
         }
@@ -127,11 +126,10 @@ fn clean(path: &str) -> Option<String> {
 }
 
 fn is_clean(path: &[u8]) -> bool {
-    let is_clean_after = |slash: usize| {
-        let rest = &path[slash + 1..];
-        !matches!(rest, [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
-    };
-    path.starts_with(b"/") && memchr_iter(b'/', path).all(is_clean_after)
+    // A trailing slash begins no segment.
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    let mut segments = path.split(|b| *b == b'/');
+    segments.next().is_some_and(<[u8]>::is_empty) && segments.all(|segment| !matches!(segment, b"" | b"." | b".."))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What of a message's headers reaches the other side.
 
-use hashbrown::HashSet;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 
@@ -17,16 +16,23 @@ pub(super) fn request(
     forwarded: &Forwarded,
     is_websocket: bool,
 ) -> HeaderMap {
-    let named = named_by_connection(headers);
-    let is_passed_on = |name: &HeaderName| {
+    // About as many are left out as the proxy adds besides.
+    let mut sent = HeaderMap::with_capacity(headers.len() + target.headers(caller).count());
+    let (mut named, mut takes_trailers) = (Vec::new(), false);
+    for (name, value) in headers {
         let text = name.as_str();
-        !is_hop_by_hop(text) && !is_for_the_proxy(text) && !is_reserved(text) && !named.contains(name)
-    };
-    let mut sent = HeaderMap::with_capacity(headers.len() + target.headers(caller).count() + 5);
-    for (name, value) in headers.iter().filter(|(name, _)| is_passed_on(name)) {
-        sent.append(name.clone(), value.clone());
+        if !is_hop_by_hop(text) && !is_for_the_proxy(text) && !is_reserved(text) {
+            sent.append(name.clone(), value.clone());
+        } else if *name == CONNECTION {
+            named.extend(named_by(value));
+        } else if *name == TE {
+            takes_trailers |= mentions(value, "trailers");
+        }
     }
-    if headers.get_all(TE).iter().any(|value| mentions(value, "trailers")) {
+    for name in named {
+        sent.remove(name);
+    }
+    if takes_trailers {
         sent.insert(TE, HeaderValue::from_static("trailers"));
     }
     if is_websocket {
@@ -49,10 +55,14 @@ pub(super) fn for_service(headers: &mut HeaderMap, service: &ServiceSettings) {
 
 /// Makes a backend's headers those that the caller gets.
 pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
-    let named = named_by_connection(headers);
-    let unwanted: Vec<HeaderName> =
-        headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || named.contains(*name)).cloned().collect();
-    for name in unwanted {
+    let mut named = Vec::new();
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned() {
+        if name == CONNECTION {
+            named.extend(headers.get_all(CONNECTION).iter().flat_map(named_by));
+        }
+        headers.remove(name);
+    }
+    for name in named {
         headers.remove(name);
     }
     if status == StatusCode::NOT_MODIFIED {
@@ -62,14 +72,14 @@ pub(super) fn response(status: StatusCode, headers: &mut HeaderMap) {
     }
 }
 
-/// What belongs to the connection because `Connection` says so.
-fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
-    let values = headers.get_all(CONNECTION).iter().filter(|value| !names_no_header(value.as_bytes()));
-    values
-        .filter_map(|value| value.to_str().ok())
+/// What belongs to the connection because this value of `Connection` says so.
+fn named_by(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let names = Some(connection).filter(|value| !names_no_header(value.as_bytes()));
+    names
+        .and_then(|value| value.to_str().ok())
+        .into_iter()
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .collect()
 }
 
 /// The most frequent values of `Connection` name no header, or one that goes anyway.
@@ -101,7 +111,8 @@ fn is_reserved(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'a') => {
             is_like(name, "argocd-")
-                && RESERVED.iter().any(|reserved| name.len() == reserved.len() && is_like(name, reserved))
+                && (RESERVED.contains(&name)
+                    || RESERVED.iter().any(|reserved| name.len() == reserved.len() && is_like(name, reserved)))
         }
         Some(b'x') => is_like(name, "x-forwarded-"),
         _ => false,

@@ -83,13 +83,13 @@ pub(crate) struct StreamGuard {
 }
 
 enum State {
-    Resting(Option<(Arc<Worker>, Ask)>),
+    Resting(Option<Ask>),
     Watching(Pin<Box<dyn Future<Output = Refusal> + Send>>),
 }
 
 impl StreamGuard {
-    pub(super) fn new(worker: Arc<Worker>, ask: Ask, idle_timeout: Option<Duration>) -> Self {
-        Self { state: State::Resting(Some((worker, ask))), idle_timeout, idle: None, has_moved: false, parts: 0 }
+    pub(super) fn new(ask: Ask, idle_timeout: Option<Duration>) -> Self {
+        Self { state: State::Resting(Some(ask)), idle_timeout, idle: None, has_moved: false, parts: 0 }
     }
 
     /// A part of the answer came. Whether it has become a stream, which must be watched even if it never has to be
@@ -101,10 +101,11 @@ impl StreamGuard {
     }
 
     /// Ready when the answer must end.
-    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
-        if let State::Resting(asked) = &mut self.state
-            && let Some((worker, ask)) = asked.take()
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>, worker: &Arc<Worker>) -> Poll<Refusal> {
+        if let State::Resting(ask) = &mut self.state
+            && let Some(ask) = ask.take()
         {
+            let worker = worker.clone();
             self.state = State::Watching(Box::pin(async move { ask.refused(&worker).await }));
         }
         if let State::Watching(refused) = &mut self.state

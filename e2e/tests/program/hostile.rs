@@ -25,7 +25,8 @@ async fn broken_requests_get_an_error_and_reach_no_backend() {
     let signed_in = format!(
         "Host: h\r\nConnection: close\r\nCookie: argocd.token={token}\r\nArgocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n"
     );
-    let many: String = (0..300).map(|i| format!("X-{i}: 1\r\n")).collect();
+    // With the five above it makes as many as there may be.
+    let many: String = (0..95).map(|i| format!("X-{i}: 1\r\n")).collect();
     let cases = [
         ("garbage", "\u{1}\u{2}\u{3}\r\n\r\n".to_owned()),
         ("no version", format!("GET /extensions/httpbin/x\r\n{signed_in}\r\n")),
@@ -44,7 +45,7 @@ async fn broken_requests_get_an_error_and_reach_no_backend() {
             "an unknown coding",
             format!("POST /extensions/httpbin/x HTTP/1.1\r\n{signed_in}Transfer-Encoding: xchunked\r\n\r\n"),
         ),
-        ("300 headers", format!("GET /extensions/httpbin/x HTTP/1.1\r\n{signed_in}{many}\r\n")),
+        ("101 headers", format!("GET /extensions/httpbin/x HTTP/1.1\r\n{signed_in}{many}X-More: 1\r\n\r\n")),
         (
             "a megabyte of header",
             format!("GET /extensions/httpbin/x HTTP/1.1\r\n{signed_in}X-Long: {}\r\n\r\n", "v".repeat(1 << 20)),
@@ -63,8 +64,10 @@ async fn broken_requests_get_an_error_and_reach_no_backend() {
         assert!((400..500).contains(&status), "{what}: {answer}");
     }
     assert_eq!(world.a.requests(), 0);
-    let fine = send(program.address, Request::signed_in("/extensions/httpbin/x", &token)).await.unwrap();
-    assert_eq!(fine.status, 200);
+    for fine in [&signed_in, &format!("{signed_in}{many}")] {
+        let answer = raw(program.address, format!("GET /extensions/httpbin/x HTTP/1.1\r\n{fine}\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
     assert!(!program.log().contains("panicked"), "{}", program.log());
 }
 
