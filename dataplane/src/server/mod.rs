@@ -39,6 +39,9 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Tasks that run before it is looked again who has sent something. More than tokio's 61: they are short, and to look
 /// costs as much as some of them.
 const TASKS_IN_A_ROW: u32 = 128;
+/// Of those who have sent something so many are served together: every step of all of them comes before the next step
+/// of any, so that the first would wait for many.
+const SENDERS_AT_ONCE: usize = 32;
 
 pub struct ServerOptions {
     pub listener: StdListener,
@@ -228,7 +231,11 @@ impl Server {
 
 /// A thread with a runtime of its own.
 fn thread(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_IN_A_ROW).build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TASKS_IN_A_ROW)
+        .max_io_events_per_tick(SENDERS_AT_ONCE)
+        .build()?;
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         runtime.block_on(task);
         // A lookup that hangs in the system's resolver must not keep the process.

@@ -9,7 +9,7 @@ use crate::world::World;
 
 use super::generator::{Requests, same};
 use super::large;
-use super::peers::{Candidate, EXTENSION, Peer, SOCKETS};
+use super::peers::{Candidate, EXTENSION, KEPT, Peer, SOCKETS};
 
 /// Applications of the large world.
 pub const APPLICATIONS: usize = 5_000;
@@ -48,7 +48,7 @@ pub async fn world(backend: &Peer, sockets: &Backend) -> Result<World> {
     // In `argocd-cm`, so that an argocd-server knows it as well.
     let place = "  extension.config.solo: |\n";
     let entry = format!(
-        "  extension.config.{EXTENSION}: |\n    services:\n    - url: http://{}\n{place}",
+        "  extension.config.{EXTENSION}: |\n    maxIdleConnections: {KEPT}\n    services:\n    - url: http://{}\n{place}",
         backend.candidate.address
     );
     world.edit("10-config.yaml", |text| text.replace(place, &entry))?;

@@ -15,6 +15,8 @@ use crate::usage::Usage;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The extension for requests.
 pub const EXTENSION: &str = "bench";
+/// Idle connections to the backend that each may keep; HAProxy keeps as many as it has.
+pub const KEPT: usize = 256;
 /// Extensions for WebSockets: several, since one alone may not take all the files that the process may open.
 pub const SOCKETS: [&str; 4] = ["sockets-0", "sockets-1", "sockets-2", "sockets-3"];
 /// Answers that the backend serves out of files, besides the small one at every other path.
@@ -56,7 +58,7 @@ impl Peer {
     /// An nginx that passes requests on, with the header work that an extension's request needs.
     pub async fn nginx_proxy(backend: SocketAddr) -> Result<Self> {
         let upstream =
-            format!("upstream small {{ server {backend}; keepalive 256; keepalive_requests 1000000000; }}\n");
+            format!("upstream small {{ server {backend}; keepalive {KEPT}; keepalive_requests 1000000000; }}\n");
         let server = format!(
             "location /extensions/{EXTENSION}/ {{ proxy_http_version 1.1; proxy_set_header Connection \"\"; \
              proxy_set_header Cookie \"\"; proxy_set_header Authorization \"\"; \
