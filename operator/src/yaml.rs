@@ -13,7 +13,7 @@ use thiserror::Error;
 
 /// Nodes that one document may have after its aliases are resolved.
 const MAX_NODES: usize = 5_000_000;
-/// The same for what aliases alone add.
+/// The same for what aliases alone add, of all documents of a text.
 const MAX_ALIASED_NODES: usize = 100_000;
 const MAX_DEPTH: usize = 100;
 
@@ -50,30 +50,29 @@ impl YamlError {
 
 /// The documents of a text, each with the line where it starts. Empty documents are left out.
 pub fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
+    each_document(text).collect()
+}
+
+/// The same one after the other, since a tree takes many times the memory of its text. Ends with the first error.
+pub fn each_document(text: &str) -> impl Iterator<Item = Result<Node, YamlError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if let Some(at) = text.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}')) {
-        let line = text[..at].matches('\n').count() + 1;
-        return Err(YamlError::new(line, "holds a control character"));
-    }
-    let mut documents = Vec::new();
     let mut loader = Loader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, aliased: 0 };
-    loop {
-        let (event, span) = loader.next()?;
-        match event {
-            Event::StreamEnd => return Ok(documents),
-            Event::DocumentStart(_) => {
-                let (event, span) = loader.next()?;
-                if event != Event::DocumentEnd {
-                    documents.push(loader.node(event, span, 0)?);
-                }
-                loader.anchors.clear();
-            }
-            Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
-            _ => {
-                return Err(YamlError::new(line(span), "has content outside of a document"));
-            }
+    let mut control_character = find_control_character(text);
+    let mut is_broken = false;
+    std::iter::from_fn(move || {
+        if is_broken {
+            return None;
         }
-    }
+        let document = control_character.take().map_or_else(|| loader.document(), Err);
+        is_broken = document.is_err();
+        document.transpose()
+    })
+}
+
+fn find_control_character(text: &str) -> Option<YamlError> {
+    let at = text.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}'))?;
+    let line = text[..at].matches('\n').count() + 1;
+    Some(YamlError::new(line, "holds a control character"))
 }
 
 fn line(span: Span) -> usize {
@@ -88,6 +87,28 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
+    /// The next document that is not empty, if there is one more.
+    fn document(&mut self) -> Result<Option<Node>, YamlError> {
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => return Ok(None),
+                Event::DocumentStart(_) => {
+                    self.anchors.clear();
+                    self.nodes = 0;
+                    let (event, span) = self.next()?;
+                    if event != Event::DocumentEnd {
+                        return self.node(event, span, 0).map(Some);
+                    }
+                }
+                Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
+                _ => {
+                    return Err(YamlError::new(line(span), "has content outside of a document"));
+                }
+            }
+        }
+    }
+
     fn next(&mut self) -> Result<(Event<'a>, Span), YamlError> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),

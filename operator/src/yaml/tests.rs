@@ -34,6 +34,17 @@ fn a_few_lines_cannot_grow_into_gigabytes() {
         text.push_str(&format!("a{i}: &a{i} [{}]\n", [previous.as_str(); 10].join(", ")));
     }
     assert!(documents(&text).unwrap_err().message.contains("too large"));
+    // Nor can many documents of them.
+    let document = "---\nx: &x [1, 2, 3, 4, 5, 6, 7, 8, 9]\ny: [*x, *x, *x, *x, *x, *x, *x, *x, *x]\n";
+    assert!(documents(&document.repeat(2_000)).unwrap_err().message.contains("too large"));
+}
+
+#[test]
+fn nothing_comes_after_an_error() {
+    let lines = |text: &str| each_document(text).map(|document| document.map_err(|e| e.line)).collect::<Vec<_>>();
+    let found = lines("a: 1\n---\nb: [\n---\nc: 1\n");
+    assert!(matches!(&found[..], [Ok(_), Err(_)]), "{found:?}");
+    assert!(matches!(lines("a: 1\n---\nb: \u{7}\n")[..], [Err(3)]));
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub(crate) fn parse(
             .map_err(|error| Problem::error("", format!("is no JSON: {}", classify(&error))).at(Some(error.line())))?;
         reader.document(document, None);
     } else {
-        for document in yaml::documents(text).map_err(|error| Problem::error("", error.message).at(Some(error.line)))? {
+        for document in yaml::each_document(text) {
+            let document = document.map_err(|error| Problem::error("", error.message).at(Some(error.line)))?;
             let line = Some(document.line);
             reader.document(document.into_json(), line);
         }
