@@ -3,6 +3,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use e2e::bench::large::application;
 use e2e::client::{Request, send};
 use e2e::program::Program;
 use e2e::wait;
@@ -173,4 +174,19 @@ async fn a_folder_that_cannot_be_read_is_an_error_that_says_so() {
     let (status, _, error) = Program::run(&["run", "--from-dir", "/tmp", "--listen", "nonsense"]).unwrap();
     assert!(!status.success());
     assert!(error.contains("--listen nonsense"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_takes_little_memory() {
+    const APPLICATIONS: usize = 2_000;
+    const MOST: u64 = 70 << 20;
+    let world = World::start().await.unwrap();
+    let text: String = (0..APPLICATIONS).map(|i| format!("---\n{:#}\n", application(i))).collect();
+    assert!(text.len() > 8 << 20, "{} bytes", text.len());
+    world.write("many.yaml", &text).unwrap();
+    let program = world.serve(&[]).unwrap();
+    assert_eq!(status(&program, &world, "httpbin").await, 200);
+    let peak = program.usage().peak().unwrap();
+    println!("{} MB", peak >> 20);
+    assert!(peak < MOST, "{} MB for a file of {} MB", peak >> 20, text.len() >> 20);
 }
