@@ -30,6 +30,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// connection holds them all, so that one whose backend does not read stops no other.
 const HTTP2_STREAMS: u32 = 128;
 const HTTP2_STREAM_WINDOW: u32 = 128 << 10;
+/// Of a request. hyper reserves room for them with each, so that more would cost every request.
+const MAX_HEADERS: usize = 200;
 /// A token with many groups fills many cookies.
 const HTTP2_HEADER_BYTES: u32 = 256 << 10;
 
@@ -86,8 +88,7 @@ where
     let pulse = &worker.pulse;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let timer = PulseTimer(pulse.clone());
-    // With room for 100 headers of a request, which hyper has on its stack.
-    builder.http1().timer(timer).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(timer).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -26,7 +26,7 @@ async fn broken_requests_get_an_error_and_reach_no_backend() {
         "Host: h\r\nConnection: close\r\nCookie: argocd.token={token}\r\nArgocd-Application-Name: argocd:guestbook\r\nArgocd-Project-Name: default\r\n"
     );
     // With the five above it makes as many as there may be.
-    let many: String = (0..95).map(|i| format!("X-{i}: 1\r\n")).collect();
+    let many: String = (0..195).map(|i| format!("X-{i}: 1\r\n")).collect();
     let cases = [
         ("garbage", "\u{1}\u{2}\u{3}\r\n\r\n".to_owned()),
         ("no version", format!("GET /extensions/httpbin/x\r\n{signed_in}\r\n")),
@@ -45,7 +45,7 @@ async fn broken_requests_get_an_error_and_reach_no_backend() {
             "an unknown coding",
             format!("POST /extensions/httpbin/x HTTP/1.1\r\n{signed_in}Transfer-Encoding: xchunked\r\n\r\n"),
         ),
-        ("101 headers", format!("GET /extensions/httpbin/x HTTP/1.1\r\n{signed_in}{many}X-More: 1\r\n\r\n")),
+        ("201 headers", format!("GET /extensions/httpbin/x HTTP/1.1\r\n{signed_in}{many}X-More: 1\r\n\r\n")),
         (
             "a megabyte of header",
             format!("GET /extensions/httpbin/x HTTP/1.1\r\n{signed_in}X-Long: {}\r\n\r\n", "v".repeat(1 << 20)),
