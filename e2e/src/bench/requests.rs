@@ -17,9 +17,8 @@ use super::table::{Row, count, micros, millis};
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 1_000;
-/// By how much rounds are shorter and more where it is measured how late answers are: the machine stalls at times, which
-/// then spoils some of the rounds and not each of them.
-const SHORTER: u32 = 4;
+/// By how much rounds are more where it is measured how late answers are, which differs most from one to the next.
+const MORE: usize = 2;
 /// New tokens in a round, fewer than are remembered.
 const NEW_TOKENS: usize = 1_500;
 
@@ -62,10 +61,10 @@ pub async fn latency(arena: &Arena, simple: &[Samples; 3], options: &Options) ->
     let bearable = |samples: &Samples| samples.median(|sample| sample.per_second);
     let rate = bearable(haproxy).min(bearable(ours)) / 2.0;
     let requests = arena::simple("x", &arena.world.token()?);
-    let pace = Pace::PerSecond(rate, options.time / SHORTER);
+    let pace = Pace::PerSecond(rate, options.time);
     let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
     let lanes = candidates.map(|candidate| lane(candidate, &requests, pace));
-    let [ours, haproxy, nginx] = rounds(lanes, options.rounds * SHORTER as usize).await?;
+    let [ours, haproxy, nginx] = rounds(lanes, options.rounds * MORE).await?;
     let ratio = ours.ratio(&haproxy, |sample| sample.p99.as_secs_f64());
     let what = format!("p99 at {} requests a second, half of the load that saturates", count(rate));
     let row = Row::new(&what, "≤ 1.2 × HAProxy", format!("{ratio:.2} × HAProxy"), ratio <= 1.2);
