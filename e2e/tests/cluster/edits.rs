@@ -18,7 +18,7 @@ pub(crate) fn api(client: &kube::Client, group: &str, kind: &str) -> Api<Dynamic
     Api::namespaced_with(client.clone(), NAMESPACE, &resource)
 }
 
-pub(crate) async fn merge(api: &Api<DynamicObject>, name: &str, patch: Value) {
+async fn merge(api: &Api<DynamicObject>, name: &str, patch: Value) {
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
