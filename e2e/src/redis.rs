@@ -78,27 +78,22 @@ impl Redis {
     }
 
     pub async fn command(&self, words: &[&str]) -> Result<String> {
-        command(self.address, words).await
+        let mut stream = TcpStream::connect(self.address).await?;
+        let encode = |words: &[&str]| {
+            let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+            words
+        };
+        let login = format!("*2\r\n{}", encode(&["AUTH", PASSWORD]));
+        let command = format!("{login}*{}\r\n{}", words.len(), encode(words));
+        stream.write_all(command.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while answer.iter().filter(|byte| **byte == b'\n').count() < 2 {
+            ensure!(stream.read_buf(&mut answer).await? > 0, "Redis hung up");
+        }
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        ensure!(!answer.lines().any(|line| line.starts_with('-')), "{answer}");
+        Ok(answer)
     }
-}
-
-/// Over a connection of its own.
-pub async fn command(redis: SocketAddr, words: &[&str]) -> Result<String> {
-    let mut stream = TcpStream::connect(redis).await?;
-    let encode = |words: &[&str]| {
-        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-        words
-    };
-    let login = format!("*2\r\n{}", encode(&["AUTH", PASSWORD]));
-    let command = format!("{login}*{}\r\n{}", words.len(), encode(words));
-    stream.write_all(command.as_bytes()).await?;
-    let mut answer = Vec::new();
-    while answer.iter().filter(|byte| **byte == b'\n').count() < 2 {
-        ensure!(stream.read_buf(&mut answer).await? > 0, "Redis hung up");
-    }
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    ensure!(!answer.lines().any(|line| line.starts_with('-')), "{answer}");
-    Ok(answer)
 }
 
 async fn launch(folder: &TempDir, address: SocketAddr, options: &[String]) -> Result<Process> {

@@ -104,9 +104,13 @@ impl Exchange {
 
     /// The connection over which the answer came is free again.
     pub(crate) fn give_back(&self, connection: Sender<RequestBody>) {
-        if let Some(at) = self.served.as_ref().and_then(|served| served.at.as_ref()) {
+        if let Some(at) = self.at() {
             self.worker.pools.put(at.service(), connection);
         }
+    }
+
+    fn at(&self) -> Option<&AtService> {
+        self.served.as_ref().and_then(|served| served.at.as_ref())
     }
 
     fn application(&self) -> Option<&OwnedApplicationRef> {
@@ -167,7 +171,7 @@ impl Exchange {
             let route = format!("/extensions/{}/", served.target.extension.settings.name);
             span.update_name(format!("{method} {route}"));
             span.set_attribute(KeyValue::new("http.route", route));
-            if let Some(at) = &served.at {
+            if let Some(at) = self.at() {
                 let address = &at.service().settings.address;
                 span.set_attribute(KeyValue::new("server.address", address.host.clone()));
                 span.set_attribute(KeyValue::new("server.port", i64::from(address.port)));
@@ -206,7 +210,6 @@ impl Drop for Exchange {
             self.end_span(span, &told.method);
         }
         let Some(access_log) = &self.worker.common.access_log else { return };
-        let at = self.served.as_ref().and_then(|served| served.at.as_ref());
         access_log.write(&Line {
             time: told.at,
             client: self.client.to_str().unwrap_or_default(),
@@ -221,7 +224,7 @@ impl Drop for Exchange {
             application: self.application().map(|a| a.application.as_str()),
             project: self.application().map(|a| a.project.as_str()),
             user: self.user.as_ref().map(Authenticated::username),
-            backend: at.map(|at| at.service().settings.address.url()),
+            backend: self.at().map(|at| at.service().settings.address.url()),
             trace,
         });
     }

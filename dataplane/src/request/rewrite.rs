@@ -111,8 +111,7 @@ fn is_reserved(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'a') => {
             is_like(name, "argocd-")
-                && (RESERVED.contains(&name)
-                    || RESERVED.iter().any(|reserved| name.len() == reserved.len() && is_like(name, reserved)))
+                && RESERVED.iter().any(|reserved| name.len() == reserved.len() && is_like(name, reserved))
         }
         Some(b'x') => is_like(name, "x-forwarded-"),
         _ => false,
@@ -132,7 +131,9 @@ const RESERVED: [&str; 8] = [
 
 /// Whether the name starts with the text, with `_` read as `-`.
 fn is_like(name: &str, start: &str) -> bool {
-    name.len() >= start.len() && name.bytes().zip(start.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    // Nearly every name that does is written so.
+    name.starts_with(start)
+        || name.len() >= start.len() && name.bytes().zip(start.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 pub(super) fn mentions(value: &HeaderValue, token: &str) -> bool {

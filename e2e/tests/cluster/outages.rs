@@ -1,16 +1,16 @@
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use e2e::client::{Connection, Request, begin, send};
+use e2e::client::{Connection, Request, Response, begin, send};
 use e2e::load::Load;
 use e2e::program::Program;
+use e2e::redis::Redis;
 use e2e::stage::Stage;
 use e2e::token::TokenSpec;
 use e2e::wait;
+use futures_util::future::{join, join_all};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use tokio::task::JoinSet;
 
 use crate::edits::api;
 
@@ -174,26 +174,30 @@ async fn the_first_answer_knows_every_revoked_token() {
         program.wait_for_log("nothing is served without it").await.unwrap();
         stage.redis.restart().await.unwrap();
         // Objects and messages go on coming while the tokens are read.
-        let mut noise = JoinSet::new();
         let applications = api(&stage.api.client().await.unwrap(), "argoproj.io", "Application");
-        for _ in 0..4 {
-            noise.spawn(keep_changing(applications.clone()));
-            noise.spawn(keep_revoking(stage.redis.address));
-        }
-        let mut connection = Connection::open(program.address).await.unwrap();
-        let began = Instant::now();
-        let first = loop {
-            let answer = connection.send(&request).await.unwrap();
-            if answer.status != 503 {
-                break answer;
-            }
-            assert!(began.elapsed() < RECOVERY, "nothing is served\n{}", program.log());
+        let noise = (0..4).map(|_| join(keep_changing(&applications), keep_revoking(&stage.redis)));
+        let first = tokio::select! {
+            first = first_answer(&program, &request) => first,
+            _ = join_all(noise) => panic!("it was quiet"),
         };
         assert_eq!(first.status, 401, "{}", first.text());
     }
 }
 
-async fn keep_changing(applications: Api<DynamicObject>) {
+/// The answer to the first request that is not told to come back later.
+async fn first_answer(program: &Program, request: &Request) -> Response {
+    let mut connection = Connection::open(program.address).await.unwrap();
+    let began = Instant::now();
+    loop {
+        let answer = connection.send(request).await.unwrap();
+        if answer.status != 503 {
+            return answer;
+        }
+        assert!(began.elapsed() < RECOVERY, "nothing is served\n{}", program.log());
+    }
+}
+
+async fn keep_changing(applications: &Api<DynamicObject>) {
     for i in 0.. {
         let change = json!({"metadata": {"annotations": {"change": i.to_string()}}});
         // One that comes too close to another's may be refused.
@@ -201,6 +205,8 @@ async fn keep_changing(applications: Api<DynamicObject>) {
     }
 }
 
-async fn keep_revoking(redis: SocketAddr) {
-    while e2e::redis::command(redis, &["PUBLISH", "new-revoked-token", "another"]).await.is_ok() {}
+async fn keep_revoking(redis: &Redis) {
+    loop {
+        redis.revoke("another").await.unwrap();
+    }
 }
