@@ -20,6 +20,10 @@ impl Usage {
         Self { process }
     }
 
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
     /// Time on a processor so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
         self.sum(|process| Ok(Stat::read(&folder(process))?.cpu()))

@@ -5,6 +5,7 @@
 //! generator ─► ours │ HAProxy │ nginx │ argocd-server ─► nginx (backend)
 //!              usage: CPU and memory of each
 //! ```
+pub mod apart;
 pub mod arena;
 pub mod argocd;
 pub mod generator;

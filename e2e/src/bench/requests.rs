@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::world::World;
 
 use super::Options;
+use super::apart::Apart;
 use super::arena::{self, APPLICATIONS, Arena};
 use super::generator::{Pace, Requests, same};
 use super::large::{self, PROJECTS};
@@ -17,8 +18,10 @@ use super::table::{Row, count, micros, millis};
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 1_000;
-/// By how much rounds are more where it is measured how late answers are, which differs most from one to the next.
-const MORE: usize = 2;
+/// By how much rounds are more, and shorter, where it is measured how late answers are: the machine stands still once
+/// or twice a second, and half of such rounds know nothing of it.
+const MORE: usize = 16;
+const SHORTER: u32 = 8;
 /// New tokens in a round, fewer than are remembered.
 const NEW_TOKENS: usize = 1_500;
 
@@ -31,6 +34,7 @@ pub async fn simple(arena: &Arena, options: &Options) -> Result<[Samples; 3]> {
     let requests = arena::simple("x", &arena.world.token()?);
     let pace = Pace::For(options.time);
     let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
+    let _apart = Apart::keep(&candidates, &arena.backend.candidate)?;
     rounds(candidates.map(|candidate| lane(candidate, &requests, pace)), options.rounds).await
 }
 
@@ -61,8 +65,9 @@ pub async fn latency(arena: &Arena, simple: &[Samples; 3], options: &Options) ->
     let bearable = |samples: &Samples| samples.median(|sample| sample.per_second);
     let rate = bearable(haproxy).min(bearable(ours)) / 2.0;
     let requests = arena::simple("x", &arena.world.token()?);
-    let pace = Pace::PerSecond(rate, options.time);
+    let pace = Pace::PerSecond(rate, options.time / SHORTER);
     let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
+    let _apart = Apart::keep(&candidates, &arena.backend.candidate)?;
     let lanes = candidates.map(|candidate| lane(candidate, &requests, pace));
     let [ours, haproxy, nginx] = rounds(lanes, options.rounds * MORE).await?;
     let ratio = ours.ratio(&haproxy, |sample| sample.p99.as_secs_f64());
@@ -102,6 +107,7 @@ pub async fn large(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
 pub async fn in_a_large_world(arena: &Arena, world: &World, options: &Options) -> Result<[Samples; 3]> {
     let program = arena::serve(world)?;
     let large = arena::candidate(&program);
+    let _apart = Apart::keep(&[&arena.ours, &large], &arena.backend.candidate)?;
     let pace = Pace::For(options.time);
     let one = arena::request("x", &large::token(&world.provider, 0)?, "argocd:app-0", "p0");
     let tokens: Vec<String> = (0..USERS).map(|user| large::token(&world.provider, user)).collect::<Result<_>>()?;
