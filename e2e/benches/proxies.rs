@@ -58,7 +58,7 @@ async fn main() -> Result<()> {
     let tell = |row: &Row| println!("{}", row.line());
     let arena = Arena::start().await?;
     if arguments.wants("requests") {
-        let simple = requests::simple(&arena, options).await?;
+        let simple = requests::simple(options).await?;
         requests::throughput(&simple).iter().for_each(tell);
         tell(&requests::latency(&arena, &simple, options).await?);
         requests::large(&arena, options).await?.iter().for_each(tell);

@@ -73,6 +73,10 @@ pub async fn rounds<const N: usize>(lanes: [Lane; N], rounds: usize) -> Result<[
 pub struct Samples(Vec<Sample>);
 
 impl Samples {
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     pub fn median(&self, value: impl Fn(&Sample) -> f64) -> f64 {
         median(self.0.iter().map(value).collect())
     }

@@ -18,6 +18,8 @@ use super::table::{Row, count, micros, millis};
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 1_000;
+/// In how many parts a round with new starts is measured: each of the three is the first one in one of them.
+const TURNS: u32 = 3;
 /// By how much rounds are more, and shorter, where it is measured how late answers are: the machine stands still once
 /// or twice a second, and half of such rounds know nothing of it.
 const MORE: usize = 16;
@@ -29,13 +31,21 @@ pub fn lane(candidate: &Candidate, requests: &Requests, pace: Pace) -> Lane {
     Lane { candidate: candidate.clone(), requests: requests.clone(), connections: CONNECTIONS, pace }
 }
 
-/// The same request through each.
-pub async fn simple(arena: &Arena, options: &Options) -> Result<[Samples; 3]> {
-    let requests = arena::simple("x", &arena.world.token()?);
-    let pace = Pace::For(options.time);
-    let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
-    let _apart = Apart::keep(&candidates, &arena.backend.candidate)?;
-    rounds(candidates.map(|candidate| lane(candidate, &requests, pace)), options.rounds).await
+/// The same request through each. All are started anew for each round, and take their turns in it: from one start to
+/// the next a candidate differs by more than from one round to the next.
+pub async fn simple(options: &Options) -> Result<[Samples; 3]> {
+    let mut samples: [Samples; 3] = Default::default();
+    for _ in 0..options.rounds {
+        let arena = Arena::start().await?;
+        let requests = arena::simple("x", &arena.world.token()?);
+        let pace = Pace::For(options.time / TURNS);
+        let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
+        let _apart = Apart::keep(&candidates, &arena.backend.candidate)?;
+        let lanes = candidates.map(|candidate| lane(candidate, &requests, pace));
+        let of_this_start = rounds(lanes, TURNS as usize).await?;
+        samples.iter_mut().zip(of_this_start).for_each(|(all, new)| all.extend(new));
+    }
+    Ok(samples)
 }
 
 pub fn throughput([ours, haproxy, nginx]: &[Samples; 3]) -> Vec<Row> {

@@ -25,7 +25,7 @@ async fn requests_memory_and_hostile_policies_stay_within_wide_limits() {
     let files = arena::raise_file_limit().unwrap();
     let arena = Arena::start().await.unwrap();
 
-    let simple = requests::simple(&arena, &OPTIONS).await.unwrap();
+    let simple = requests::simple(&OPTIONS).await.unwrap();
     requests::throughput(&simple).iter().for_each(|row| println!("{}", row.line()));
     let [ours, haproxy, _] = simple;
     let ratio = ours.ratio(&haproxy, cpu);
