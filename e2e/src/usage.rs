@@ -20,10 +20,6 @@ impl Usage {
         Self { process }
     }
 
-    pub fn process(&self) -> u32 {
-        self.process
-    }
-
     /// Time on a processor so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
         self.sum(|process| Ok(Stat::read(&folder(process))?.cpu()))
@@ -32,13 +28,18 @@ impl Usage {
     /// The same of those of its threads whose names begin so.
     pub fn cpu_of_threads(&self, name: &str) -> Result<Duration> {
         let mut cpu = Duration::ZERO;
-        for thread in fs::read_dir(folder(self.process).join("task"))? {
+        for thread in self.threads()? {
             // One that has just ended is none.
-            if let Some(stat) = Stat::read(&thread?.path()).ok().filter(|stat| stat.name.starts_with(name)) {
+            if let Some(stat) = Stat::read(&thread).ok().filter(|stat| stat.name.starts_with(name)) {
                 cpu += stat.cpu();
             }
         }
         Ok(cpu)
+    }
+
+    /// Where the kernel tells of each of its threads; the last part of it is the thread's number.
+    pub fn threads(&self) -> Result<Vec<PathBuf>> {
+        fs::read_dir(folder(self.process).join("task"))?.map(|thread| Ok(thread?.path())).collect()
     }
 
     /// Bytes of memory that it holds now.

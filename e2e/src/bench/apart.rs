@@ -1,18 +1,18 @@
 //! Candidates on one processor, and whoever asks and answers on the others. Where the scheduler puts threads that wait
 //! for each other would else be in every number: on one processor, on two, or on another one each time.
 
-use std::fs;
-
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::peers::Candidate;
+use crate::usage::Usage;
 
 /// Until it is dropped.
 pub struct Apart {
     all: CpuSet,
-    processes: Vec<u32>,
+    processes: Vec<Usage>,
 }
 
 impl Apart {
@@ -22,14 +22,14 @@ impl Apart {
         let (own, others) = split(&all);
         let mut this = Self { all, processes: Vec::new() };
         for candidate in candidates {
-            this.put(candidate.usage.process(), &own)?;
+            this.put(candidate.usage, &own)?;
         }
-        this.put(backend.usage.process(), &others)?;
-        this.put(std::process::id(), &others)?;
+        this.put(backend.usage, &others)?;
+        this.put(Usage::of(std::process::id()), &others)?;
         Ok(this)
     }
 
-    fn put(&mut self, process: u32, processors: &CpuSet) -> Result<()> {
+    fn put(&mut self, process: Usage, processors: &CpuSet) -> Result<()> {
         self.processes.push(process);
         put(process, processors)
     }
@@ -45,12 +45,12 @@ impl Drop for Apart {
 }
 
 /// All threads of a process; those that they start later go where they are.
-fn put(process: u32, processors: &CpuSet) -> Result<()> {
-    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let thread = thread?.file_name().to_string_lossy().parse()?;
-        match sched_setaffinity(Pid::from_raw(thread), processors) {
+fn put(process: Usage, processors: &CpuSet) -> Result<()> {
+    for thread in process.threads()? {
+        let number = thread.file_name().and_then(|name| name.to_str()).context("a thread has no number")?.parse()?;
+        match sched_setaffinity(Pid::from_raw(number), processors) {
             // One that has just ended is none.
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Ok(()) | Err(Errno::SRCH) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -72,13 +72,14 @@ fn split(all: &CpuSet) -> (CpuSet, CpuSet) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::Usage;
+    use crate::process::Process;
     use std::net::SocketAddr;
+    use std::path::Path;
     use std::process::Command;
 
     #[test]
     fn a_candidate_and_whoever_asks_it_share_no_processor() {
-        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let sleeper = Process::start(Command::new("sleep").arg("60"), Path::new("/dev/null")).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let process = |id| Candidate { name: "sleeper", address, sockets: address, usage: Usage::of(id) };
         let processors = |id: u32| sched_getaffinity(Pid::from_raw(i32::try_from(id).unwrap())).unwrap();
@@ -90,7 +91,5 @@ mod tests {
         assert!(all.count() == 1 || (0..CpuSet::MAX_CPU).all(|i| all.is_set(i) == (own.is_set(i) != others.is_set(i))));
         drop(apart);
         assert_eq!([processors(sleeper.id()), processors(std::process::id())], [all, all]);
-        sleeper.kill().unwrap();
-        sleeper.wait().unwrap();
     }
 }

@@ -40,6 +40,11 @@ impl Arena {
         let ours = candidate(&program);
         Ok(Self { world, ours, haproxy, nginx, backend, sockets, _haproxy_sockets: haproxy_sockets, _program: program })
     }
+
+    /// The program, HAProxy and nginx.
+    pub fn candidates(&self) -> [&Candidate; 3] {
+        [&self.ours, &self.haproxy.candidate, &self.nginx.candidate]
+    }
 }
 
 /// The conformance world with an extension in front of the backend.

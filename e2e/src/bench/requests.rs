@@ -37,15 +37,17 @@ pub async fn simple(options: &Options) -> Result<[Samples; 3]> {
     let mut samples: [Samples; 3] = Default::default();
     for _ in 0..options.rounds {
         let arena = Arena::start().await?;
-        let requests = arena::simple("x", &arena.world.token()?);
-        let pace = Pace::For(options.time / TURNS);
-        let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
-        let _apart = Apart::keep(&candidates, &arena.backend.candidate)?;
-        let lanes = candidates.map(|candidate| lane(candidate, &requests, pace));
-        let of_this_start = rounds(lanes, TURNS as usize).await?;
+        let of_this_start = through_each(&arena, Pace::For(options.time / TURNS), TURNS as usize).await?;
         samples.iter_mut().zip(of_this_start).for_each(|(all, new)| all.extend(new));
     }
     Ok(samples)
+}
+
+async fn through_each(arena: &Arena, pace: Pace, count: usize) -> Result<[Samples; 3]> {
+    let requests = arena::simple("x", &arena.world.token()?);
+    let candidates = arena.candidates();
+    let _apart = Apart::keep(&candidates, &arena.backend.candidate)?;
+    rounds(candidates.map(|candidate| lane(candidate, &requests, pace)), count).await
 }
 
 pub fn throughput([ours, haproxy, nginx]: &[Samples; 3]) -> Vec<Row> {
@@ -74,12 +76,8 @@ pub async fn latency(arena: &Arena, simple: &[Samples; 3], options: &Options) ->
     let [ours, haproxy, _] = simple;
     let bearable = |samples: &Samples| samples.median(|sample| sample.per_second);
     let rate = bearable(haproxy).min(bearable(ours)) / 2.0;
-    let requests = arena::simple("x", &arena.world.token()?);
     let pace = Pace::PerSecond(rate, options.time / SHORTER);
-    let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
-    let _apart = Apart::keep(&candidates, &arena.backend.candidate)?;
-    let lanes = candidates.map(|candidate| lane(candidate, &requests, pace));
-    let [ours, haproxy, nginx] = rounds(lanes, options.rounds * MORE).await?;
+    let [ours, haproxy, nginx] = through_each(arena, pace, options.rounds * MORE).await?;
     let ratio = ours.ratio(&haproxy, |sample| sample.p99.as_secs_f64());
     let what = format!("p99 at {} requests a second, half of the load that saturates", count(rate));
     let row = Row::new(&what, "≤ 1.2 × HAProxy", format!("{ratio:.2} × HAProxy"), ratio <= 1.2);

@@ -28,8 +28,7 @@ pub async fn downloads(arena: &Arena, options: &Options) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, _) in FILES {
         let requests = arena::simple(name, &token);
-        let candidates = [&arena.ours, &arena.haproxy.candidate, &arena.nginx.candidate];
-        let lanes = candidates.map(|candidate| Lane {
+        let lanes = arena.candidates().map(|candidate| Lane {
             candidate: candidate.clone(),
             requests: requests.clone(),
             connections: CONNECTIONS,
